@@ -1,0 +1,95 @@
+# vublk. `make help` lists the targets; CONTRIBUTING.md says when to use which.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO      ?= go
+TOOLS   := build/tools
+
+GOLANGCI := $(TOOLS)/golangci-lint-v2.15.0
+GOFUMPT  := $(TOOLS)/gofumpt-v0.12.0
+
+COMMANDS := vublk vhost-user-blk
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+
+# Everything but the guests; the guests are `make e2e`.
+UNIT := $(shell $(GO) list ./... 2>/dev/null | grep -v /test/)
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## install the Debian packages that tests and demo need (root or sudo), fetch the guests' kernel
+	@.ci/setup
+
+.PHONY: build
+build: ## static bin/vublk and bin/vhost-user-blk for this machine, and bin/linux-{amd64,arm64}/
+	@for c in $(COMMANDS); do \
+		$(BUILD) -o bin/$$c ./cmd/$$c || exit 1; \
+		for arch in amd64 arm64; do GOARCH=$$arch $(BUILD) -o bin/linux-$$arch/$$c ./cmd/$$c || exit 1; done; \
+	done
+
+.PHONY: test
+test: setup build ## set up, then every test: unit, race, model, hostile, guests
+	$(GO) vet ./...
+	$(GO) test $(UNIT)
+	$(GO) test -race -timeout 20m $(UNIT)
+	$(GO) test -count=1 -timeout 30m -v ./test/e2e/...
+
+.PHONY: race
+race: ## unit tests under the race detector
+	$(GO) test -race $(UNIT)
+
+.PHONY: e2e
+e2e: setup build ## the tests with real guests in QEMU
+	$(GO) test -count=1 -timeout 30m -v ./test/e2e/...
+
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$p/*_test.go | cut -c6-); do \
+			echo "== $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) || exit 1; \
+		done; \
+	done
+
+.PHONY: lint
+lint: $(GOLANGCI) $(GOFUMPT) ## format, vet (amd64 and arm64), golangci-lint, modules tidy
+	@test -z "$$($(GOFUMPT) -l $$(git ls-files '*.go'))" || { $(GOFUMPT) -d $$(git ls-files '*.go'); echo 'not gofumpt-clean: run make fmt'; exit 1; }
+	GOARCH=arm64 $(GO) vet ./...
+	$(GOLANGCI) run
+	$(GO) mod tidy -diff
+
+.PHONY: fmt
+fmt: $(GOFUMPT) ## format all Go files
+	$(GOFUMPT) -w $$(git ls-files '*.go')
+
+.PHONY: generate
+generate: ## run go generate
+	$(GO) generate ./...
+
+.PHONY: bench
+bench: build ## benchmarks of the data path, and vublk beside qemu-storage-daemon
+	$(GO) test -run '^$$' -bench . -benchmem ./iouring ./virtio ./blk
+	$(GO) run ./test/bench
+
+.PHONY: interop
+interop: build ## libblkio (Debian sid, in a scratch chroot) against vublk
+	test/interop/run
+
+.PHONY: demo
+demo: setup build ## make an image, serve it, boot a Linux guest on it, verify what it wrote
+	@$(GO) run ./test/demo
+
+.PHONY: clean
+clean: ## remove what was built (the guests' kernel and the tools stay in build/)
+	rm -rf bin
+
+$(GOLANGCI):
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(subst $(TOOLS)/golangci-lint-,,$@)
+	mv $(TOOLS)/golangci-lint $@
+
+$(GOFUMPT):
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install mvdan.cc/gofumpt@$(subst $(TOOLS)/gofumpt-,,$@)
+	mv $(TOOLS)/gofumpt $@

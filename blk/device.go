@@ -1,0 +1,252 @@
+package blk
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/pkg/errors"
+	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/virtio"
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// Device is a virtio-blk device: it serves the queues of one front-end from one Disk, on the workers of a Pool. Its
+// methods are what a transport (a vhost-user session) drives it by: one goroutine calls, apart from SetHeld, Pending and
+// the like, which say so.
+type Device struct {
+	pool *Pool
+	disk Disk
+	opt  DeviceOptions
+
+	// Where requests go: an inline Disk, or a descriptor.
+	inline InlineDisk
+	fd     int32
+	// The Disk's units: of offsets and lengths (unit, offsetMask+1) and of memory addresses (memMask+1), bytes.
+	unit                int64
+	offsetMask, memMask uint64
+	partial             bool // a request may cover units in part
+
+	offered   virtio.Features
+	ackedBits atomic.Uint64
+	capacity  atomic.Uint64 // sectors
+	serial    [MaxSerial]byte
+	writeback atomic.Bool
+	stable    atomic.Bool // writeThrough, decided anew with each change
+
+	home      int32 // the worker where flushes and ranges of this device are decided
+	homeIndex int32
+	flush     flushState
+	ranges    rangeLocks  // home only
+	unsettled []unsettled // by worker
+
+	noPunchHole, noZeroRange atomic.Bool
+	ioErrors                 atomic.Uint64
+
+	mu     sync.Mutex
+	table  *guestmem.Table
+	queues []*queue // by index; nil: not started
+	held   bool
+}
+
+// NewDevice makes a device on disk. The Disk stays the caller's, who closes it after the device.
+func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
+	info := disk.Info()
+	o.setDefaults(info)
+	if err := o.validate(info); err != nil {
+		return nil, err
+	}
+	d := &Device{
+		pool: p, disk: disk, opt: o, unit: int64(max(info.OffsetAlign, 1)), held: o.Held,
+		queues: make([]*queue, o.NumQueues), unsettled: make([]unsettled, len(p.workers)),
+	}
+	d.flush.dirty = make([]padded, len(p.workers))
+	switch k := disk.(type) {
+	case InlineDisk:
+		d.inline, d.fd = k, -1
+	case RingDisk:
+		d.fd = int32(k.FD())
+	default:
+		return nil, errors.Errorf("%s is neither an InlineDisk nor a RingDisk", info.Name)
+	}
+	d.offsetMask, d.memMask = uint64(d.unit-1), uint64(max(info.MemAlign, 1)-1)
+	d.partial = d.unit > int64(o.LogicalBlockSize)
+	d.offered = offer(&o, info)
+	d.capacity.Store(uint64(info.Size) / SectorSize)
+	copy(d.serial[:], o.Serial)
+	d.powerOn()
+	p.addHome(d)
+	return d, nil
+}
+
+// Close ends a device whose queues have all been stopped.
+func (d *Device) Close() error {
+	err := d.Reset()
+	d.pool.removeHome(d)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.table != nil {
+		d.table.Release()
+		d.table = nil
+	}
+	return err
+}
+
+func (d *Device) homeWorker() *worker { return d.pool.workers[d.home] }
+
+// powerOn is the state of a device that no driver has touched.
+func (d *Device) powerOn() {
+	d.ackedBits.Store(0)
+	d.writeback.Store(d.offered.Has(FeatureFlush))
+	d.decideDurability()
+}
+
+func (d *Device) decideDurability() { d.stable.Store(d.writeThrough()) }
+
+func (d *Device) acked() virtio.Features { return virtio.Features(d.ackedBits.Load()) }
+
+// Features returns the device's feature bits.
+func (d *Device) Features() uint64 { return uint64(d.offered) }
+
+// SetFeatures takes the driver's choice; it may come again while queues run. Bits that were not offered are ignored: a
+// front-end that reconnects repeats what an earlier process had offered.
+func (d *Device) SetFeatures(acked uint64) error {
+	d.ackedBits.Store(acked & uint64(d.offered))
+	d.decideDurability()
+	return nil
+}
+
+// SetMemory makes all queues use memory table t and returns when each does. The old table stays mapped until the
+// requests that were fetched under it have ended.
+func (d *Device) SetMemory(t *guestmem.Table) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t.Retain()
+	if d.table != nil {
+		d.table.Release()
+	}
+	d.table = t
+	var first error
+	for _, q := range d.queues {
+		if q == nil {
+			continue
+		}
+		q.w.do(func() {
+			if err := q.w.adopt(q, t); err != nil && first == nil {
+				first = err
+			}
+		})
+	}
+	return first
+}
+
+// StartQueue begins to serve queue i. The device owns q from here on, also when it fails.
+func (d *Device) StartQueue(i int, vq *virtio.Queue) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i < 0 || i >= len(d.queues) || d.queues[i] != nil || d.table == nil {
+		_ = vq.Close()
+		return errors.Errorf("queue %d of %d cannot start: no such queue, no memory, or started already", i, len(d.queues))
+	}
+	w := d.pool.workers[(int(d.home)+i)%len(d.pool.workers)]
+	q := &queue{vq: vq, dev: d, w: w, index: i, held: d.held, gen: newGeneration(d.table)}
+	d.queues[i] = q
+	w.do(func() { w.addQueue(q) })
+	return nil
+}
+
+// UpdateQueue runs f on the goroutine that owns queue i, and looks at the queue again afterwards.
+func (d *Device) UpdateQueue(i int, f func(*virtio.Queue)) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.queue(i)
+	if q == nil {
+		return errors.Errorf("queue %d is not started", i)
+	}
+	q.w.do(func() { q.w.update(q, f) })
+	return nil
+}
+
+func (d *Device) queue(i int) *queue {
+	if i < 0 || i >= len(d.queues) {
+		return nil
+	}
+	return d.queues[i]
+}
+
+// StopQueue ends the service of queue i and returns where it stopped, when none of its requests is in flight any more.
+func (d *Device) StopQueue(i int) (virtio.Base, error) {
+	d.mu.Lock()
+	q := d.queue(i)
+	d.mu.Unlock()
+	if q == nil {
+		return 0, errors.Errorf("queue %d is not started", i)
+	}
+	told := make(chan stopResult, 1)
+	q.w.do(func() { q.w.stopQueue(q, told) })
+	r := <-told // without the mutex: a hung disk must not hide what is in flight
+	d.mu.Lock()
+	d.queues[i] = nil
+	d.mu.Unlock()
+	if err := q.vq.Close(); r.err == nil {
+		r.err = err
+	}
+	return r.base, r.err
+}
+
+// Reset stops all queues and puts the device into the state of power-on. The memory table stays.
+func (d *Device) Reset() error {
+	var first error
+	for i := range d.opt.NumQueues {
+		d.mu.Lock()
+		started := d.queues[i] != nil
+		d.mu.Unlock()
+		if !started {
+			continue
+		}
+		if _, err := d.StopQueue(i); err != nil && first == nil {
+			first = err
+		}
+	}
+	d.powerOn()
+	return first
+}
+
+// Flush makes stable what has completed. Any goroutine may call it; it blocks.
+func (d *Device) Flush() error {
+	if d.opt.ReadOnly || d.inline != nil || d.opt.Cache == CacheUnsafe {
+		return nil
+	}
+	covers := d.modified()
+	if d.flush.flushed.Load() >= covers {
+		return nil
+	}
+	for {
+		err := unix.Fdatasync(int(d.fd))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			d.flush.failed.Store(true)
+			return errors.Wrapf(err, "fdatasync of %s", d.disk.Info().Name)
+		}
+		return nil
+	}
+}
+
+// SetHeld holds all queues, those that start later included, or lets them go. A held queue is started and not served: a
+// migration's destination is before it owns the Disk. Any goroutine may call it.
+func (d *Device) SetHeld(held bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = held
+	for _, q := range d.queues {
+		if q == nil {
+			continue
+		}
+		q.w.do(func() {
+			q.held = held
+			q.w.heat(q)
+		})
+	}
+}

@@ -1,0 +1,56 @@
+package blk
+
+import (
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// Disk is what a device stores on. There are two kinds: a RingDisk, on which workers do I/O through their io_uring, and
+// an InlineDisk, which completes each request at once in the worker. A Disk is shared by all workers.
+type Disk interface {
+	// Info describes the Disk; the answer does not change while a device uses it, its Size apart.
+	Info() DiskInfo
+	// Close releases the Disk and its locks. No device uses it any more.
+	Close() error
+}
+
+// RingDisk is a Disk behind a descriptor: a file or a block device.
+type RingDisk interface {
+	Disk
+	// FD is the descriptor that requests are submitted on.
+	FD() int
+}
+
+// InlineDisk is a Disk that serves a request without ever blocking: in memory, or nowhere at all. Workers call it
+// concurrently, with ranges that lie inside the Disk. Its access to guest memory may fault: the caller holds the guard
+// (guestmem.Recover).
+type InlineDisk interface {
+	Disk
+	// Read fills the memory of dst, in order, from byte off on.
+	Read(dst []guestmem.Iovec, off int64)
+	// Write stores the memory of src, in order, from byte off on.
+	Write(src []guestmem.Iovec, off int64)
+	// Zero makes n bytes from off on read as zeros; with discard they may be forgotten as well.
+	Zero(off, n int64, discard bool)
+}
+
+// DiskInfo describes a Disk.
+type DiskInfo struct {
+	Name string // for messages: a path, or "null:1073741824"
+	Size int64  // bytes
+
+	ReadOnly bool
+	// VolatileCache: completed writes may be lost at a power cut until fdatasync. False for a device whose
+	// queue/write_cache says "write through".
+	VolatileCache bool
+
+	// OffsetAlign is the unit, in bytes, in which direct I/O addresses the Disk (STATX_DIOALIGN's
+	// stx_dio_offset_align): offsets and lengths are multiples of it. 1: any.
+	OffsetAlign uint32
+	// MemAlign is the alignment, in bytes, of memory for direct I/O (stx_dio_mem_align). 1: any.
+	MemAlign uint32
+
+	// DiscardGranularity is the unit, in bytes, in which the Disk can forget data; 0: it cannot.
+	DiscardGranularity uint32
+	// Block: a block device, on which discards that punch holes become zeroes.
+	Block bool
+}

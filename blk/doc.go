@@ -1,0 +1,31 @@
+// Package blk is a virtio-blk device: block requests, the Disks they are done on, and the workers that do them.
+//
+// # Life of a request
+//
+//  1. The driver publishes a chain and kicks. The kick eventfd is polled on the worker's io_uring, so a worker has one
+//     place to sleep (kick.go), and a polling window before it does (turn.go, poll.go).
+//  2. The worker takes a slot and the queue's next chain, whose descriptors virtio has copied and checked (worker.go).
+//  3. The chain becomes a request: header, data, status, whatever its framing (request.go).
+//  4. The request is checked against the device: type, range, block size, read-only (begin.go).
+//  5. A read or write goes to the Disk straight from or into guest memory (submit.go). Memory that does not suit direct
+//     I/O bounces, a write that covers a unit of the Disk in part reads, modifies and writes it under a range lock
+//     (bounce.go, ranges.go). Discards and zeroes become fallocate (segments.go), a FLUSH joins an fdatasync (flush.go).
+//  6. One io_uring_enter submits what the turn has gathered, and sleeps if there is nothing else to do (turn.go).
+//  7. The completion is checked: less than asked goes on, EAGAIN waits, an error becomes IOERR (complete.go, retry.go).
+//  8. The status byte, the used ring and at most one call per queue and batch tell the driver (worker.go, publish).
+//
+// # Who owns what
+//
+// A worker is one goroutine on its own OS thread. It alone touches its io_uring, its slots and the queues placed on it:
+// no mutex, no channel, no allocation and no log line per request. Control work reaches it as a closure (mailbox.go),
+// other workers as fixed-size messages (inbox.go): each device has a home worker that decides flushes and range locks
+// for all. A Device's methods are called by one goroutine, its session's, unless they say otherwise.
+//
+// # What is trusted
+//
+// Nothing that a guest wrote: lengths, sectors and segments are checked after they were copied. A fault of the guest's
+// memory (a front-end that truncates it) breaks the queue and ends the session, not the process. Disks may fail, be
+// short, be slow or hang; the guest is told, and never OK for less than it asked.
+//
+// Read next: worker.go, then in the order above. docs/architecture.md shows the whole house.
+package blk

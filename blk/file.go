@@ -1,0 +1,159 @@
+package blk
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/pkg/errors"
+	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/internal/sys"
+)
+
+// FileOptions say how OpenFile opens an image.
+type FileOptions struct {
+	ReadOnly bool
+	// Buffered goes through the host's page cache instead of O_DIRECT: for file systems that have no direct I/O.
+	Buffered bool
+	// Identity is what a restarted export is recognized by, and waits for its predecessor's last I/O by.
+	// Default: the path.
+	Identity string
+	// LockTimeout is how long to wait for another user of the image; 0: not at all.
+	LockTimeout time.Duration
+	// Unlocked leaves the locks to a later call of Lock: a migration's destination.
+	Unlocked bool
+	Log      *slog.Logger
+}
+
+// FileDisk is a raw image: a regular file or a block device.
+type FileDisk struct {
+	fd   *sys.FD
+	info DiskInfo
+	opt  FileOptions
+	plan lockPlan
+}
+
+// OpenFile opens a regular file or a block device for direct I/O, locks it against other users in QEMU's scheme, and
+// writes back and drops what the host has cached of it. Errors name the path and the way out; a *LockedError names the
+// other user.
+func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error) {
+	if o.Identity == "" {
+		o.Identity = path
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	fd, st, err := openImage(path, o)
+	if err != nil {
+		return nil, err
+	}
+	d := &FileDisk{fd: fd, opt: o, plan: planLock(o.ReadOnly, o.Identity)}
+	d.info, err = describe(fd.Int(), path, st, o)
+	if err == nil && !o.Unlocked {
+		err = d.Lock(ctx)
+	}
+	if err != nil {
+		_ = d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Lock takes the image's locks and makes the host forget what it cached of the image before.
+func (d *FileDisk) Lock(ctx context.Context) error {
+	if err := d.plan.lock(ctx, d.fd.Int(), d.info.Name, d.opt.LockTimeout, d.opt.Log); err != nil {
+		return err
+	}
+	return d.dropCache()
+}
+
+// Unlock gives the image to others. No I/O may follow before Lock.
+func (d *FileDisk) Unlock() { d.plan.unlock(d.fd.Int()) }
+
+// dropCache writes back and forgets cached pages: another description, or a loop device's own cache, may hold data that
+// is newer than the medium now and older than the guest's later.
+func (d *FileDisk) dropCache() error {
+	fd := d.fd.Int()
+	if !d.info.ReadOnly {
+		if err := unix.Fdatasync(fd); err != nil {
+			return errors.Wrapf(err, "write back what is cached of %s", d.info.Name)
+		}
+	}
+	if d.info.Block {
+		if _, err := unix.IoctlRetInt(fd, unix.BLKFLSBUF); err != nil {
+			d.opt.Log.Debug("the host's cache of the device was not dropped", "file", d.info.Name, "error", err)
+		}
+		return nil
+	}
+	return errors.Wrapf(unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED), "drop what is cached of %s", d.info.Name)
+}
+
+// Info implements Disk.
+func (d *FileDisk) Info() DiskInfo { return d.info }
+
+// FD implements RingDisk.
+func (d *FileDisk) FD() int { return d.fd.Int() }
+
+// Close implements Disk; it releases the locks.
+func (d *FileDisk) Close() error { return d.fd.Close() }
+
+// openImage opens path and says what is wrong with it in words that name the way out.
+func openImage(path string, o FileOptions) (*sys.FD, unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return nil, st, openError(path, err, o)
+	}
+	flags := unix.O_CLOEXEC | unix.O_RDWR
+	if o.ReadOnly {
+		flags = unix.O_CLOEXEC | unix.O_RDONLY
+	}
+	if !o.Buffered {
+		flags |= unix.O_DIRECT
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFBLK:
+		if !o.ReadOnly {
+			flags |= unix.O_EXCL // open(2): EBUSY when the device is in use, by a mounted file system for one
+		}
+	case unix.S_IFDIR:
+		return nil, st, errors.Errorf("%s is a directory: --blk-file takes a raw image or a block device", path)
+	default:
+		return nil, st, errors.Errorf("%s is neither a regular file nor a block device", path)
+	}
+	n, err := unix.Open(path, flags, 0)
+	if err != nil {
+		return nil, st, openError(path, err, o)
+	}
+	fd := sys.NewFD(n)
+	// What was opened counts, not what the path named a moment ago.
+	if err := unix.Fstat(n, &st); err != nil {
+		_ = fd.Close()
+		return nil, st, errors.Wrapf(err, "examine %s", path)
+	}
+	return fd, st, nil
+}
+
+func openError(path string, err error, o FileOptions) error {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return errors.Errorf("%s does not exist: make an image with 'vublk create %s SIZE'", path, path)
+	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
+		return errors.Wrapf(err, "open %s: check its owner and mode%s", path, readOnlyHint(o))
+	case errors.Is(err, unix.EROFS):
+		return errors.Wrapf(err, "open %s for writing%s", path, readOnlyHint(o))
+	case errors.Is(err, unix.EBUSY):
+		return errors.Wrapf(err, "open %s: the device is in use, by a mounted file system or another program", path)
+	case errors.Is(err, unix.EINVAL) && !o.Buffered:
+		return errors.Errorf("open %s: its file system has no direct I/O (O_DIRECT): move the image, or accept the host's page cache with --direct=off", path)
+	}
+	return errors.Wrapf(err, "open %s", path)
+}
+
+func readOnlyHint(o FileOptions) string {
+	if o.ReadOnly {
+		return ""
+	}
+	return ", or serve it with --read-only"
+}

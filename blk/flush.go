@@ -1,0 +1,126 @@
+package blk
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// padded is a counter on a cache line of its own, with one writer.
+type padded struct {
+	n atomic.Uint64
+	_ [56]byte
+}
+
+// flushState is what a Disk's durability is decided by. Modifications are counted by each worker, before their
+// completion can be seen; a FLUSH must cover those that were counted when it was fetched; an fdatasync covers those that
+// were counted before it was submitted. All but the atomics belongs to the home worker.
+type flushState struct {
+	dirty   []padded      // by worker
+	flushed atomic.Uint64 // modifications known to be stable
+	failed  atomic.Bool   // an fdatasync failed: what it dropped cannot be made durable any more
+
+	running bool
+	covers  uint64 // by the running one
+	waiting []flushWaiter
+	retries uint8
+}
+
+// flushWaiter is a request that completes when target is covered.
+type flushWaiter struct {
+	worker, slot int32
+	target       uint64
+}
+
+// touch counts a modification by worker w.
+func (d *Device) touch(w *worker) {
+	c := &d.flush.dirty[w.id].n
+	c.Store(c.Load() + 1) // one writer
+}
+
+// modified is the number of modifications so far. A Disk starts with one: a dead predecessor's may be unflushed.
+func (d *Device) modified() uint64 {
+	sum := uint64(1)
+	for i := range d.flush.dirty {
+		sum += d.flush.dirty[i].n.Load()
+	}
+	return sum
+}
+
+// beginFlush has a request wait until everything that has completed is stable.
+func (w *worker) beginFlush(d *Device, s *slot) {
+	switch {
+	case d.opt.ReadOnly || d.inline != nil || d.opt.Cache == CacheUnsafe:
+		w.finish(s, statusOK)
+		return
+	case d.flush.failed.Load():
+		w.finish(s, statusIOErr)
+		return
+	}
+	s.target = d.modified()
+	if d.flush.flushed.Load() >= s.target {
+		s.queue.count.flushesMerged++
+		w.finish(s, statusOK)
+		return
+	}
+	s.step = stepFlush
+	w.send(d.homeWorker(), message{kind: msgFlush, from: w.id, slot: s.id, dev: d, target: s.target})
+}
+
+// joinFlush, at home: at most one fdatasync of a Disk runs, and those who come meanwhile share the next.
+func (w *worker) joinFlush(d *Device, f flushWaiter) {
+	d.flush.waiting = append(d.flush.waiting, f)
+	if !d.flush.running {
+		w.startFsync(d)
+	}
+}
+
+func (w *worker) startFsync(d *Device) {
+	d.flush.running = true
+	d.flush.covers = d.modified()
+	w.sqe(kindFsync, d.homeIndex).Fsync(d.fd, true)
+}
+
+// fsyncDone, at home: answers everybody whom the fdatasync covers, and all who waited when it failed.
+func (w *worker) fsyncDone(d *Device, res int32) {
+	f := &d.flush
+	errno := unix.Errno(max(-res, 0))
+	if (errno == unix.EINTR || errno == unix.EAGAIN) && f.retries < maxRetries {
+		f.retries++
+		w.startFsync(d)
+		return
+	}
+	f.retries = 0
+	f.running = false
+	if errno != 0 {
+		f.failed.Store(true)
+		d.opt.Log.Error("fdatasync failed: this FLUSH and all later ones are answered IOERR, because what it dropped cannot be made durable by the next",
+			"error", errno.Error())
+	} else {
+		f.flushed.Store(max(f.flushed.Load(), f.covers))
+	}
+	kept := f.waiting[:0]
+	for _, one := range f.waiting {
+		switch {
+		case errno != 0:
+			w.answerFlush(d, one, statusIOErr)
+		case one.target <= f.covers:
+			w.answerFlush(d, one, statusOK)
+		default:
+			kept = append(kept, one)
+		}
+	}
+	f.waiting = kept
+	if len(f.waiting) > 0 {
+		w.startFsync(d)
+	}
+}
+
+func (w *worker) answerFlush(d *Device, f flushWaiter, status byte) {
+	w.send(w.pool.workers[f.worker], message{kind: msgFlushDone, slot: f.slot, dev: d, status: status})
+}
+
+// flushed completes a request that waited for its Disk's fdatasync.
+func (w *worker) flushed(s *slot, status byte) {
+	w.finish(s, status)
+}

@@ -1,0 +1,81 @@
+package blk
+
+import (
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/virtio"
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// addQueue begins to serve a queue. The ring is looked at without waiting for a kick: one may have been read by a
+// predecessor that died. The driver is called once: so may a call have been lost.
+func (w *worker) addQueue(q *queue) {
+	q.w = w
+	q.done = newSlotList()
+	w.armKick(q)
+	_ = q.vq.Notify() // a call descriptor that cannot be written is the front-end's loss
+	w.heat(q)
+}
+
+// update runs f on a queue whose configuration changes, and looks at the queue again.
+func (w *worker) update(q *queue, f func(*virtio.Queue)) {
+	err := guarded(func() error {
+		f(q.vq)
+		return nil
+	})
+	if err != nil {
+		w.breakQueue(q, err)
+	}
+	w.heat(q)
+}
+
+// stopQueue stops fetching; told learns the ring's base when nothing is in flight any more.
+func (w *worker) stopQueue(q *queue, told chan<- stopResult) {
+	q.stopping, q.stopped = true, told
+	w.disarmKick(q)
+	if q.hot {
+		q.hot = false
+		for i, h := range w.hot {
+			if h == q {
+				w.hot = append(w.hot[:i], w.hot[i+1:]...)
+				break
+			}
+		}
+	}
+	w.settleStop(q)
+}
+
+// settleStop completes a stop when the queue's last request has ended.
+func (w *worker) settleStop(q *queue) {
+	if q.stopped == nil || q.inflight > 0 {
+		return
+	}
+	var base virtio.Base
+	err := guarded(func() (err error) {
+		base, err = q.vq.Stop()
+		return err
+	})
+	if q.vq.Err() != nil {
+		err = nil // broken: where it stopped is all there is to say
+	}
+	q.gen.retire()
+	q.stopped <- stopResult{base, err} // buffered
+	q.stopped = nil
+}
+
+// guarded runs control work that touches guest memory.
+func guarded(f func() error) (err error) {
+	defer guestmem.Recover(&err)
+	return f()
+}
+
+// adopt makes a queue use memory table t. Requests under the old one end under the old one.
+func (w *worker) adopt(q *queue, t *guestmem.Table) error {
+	q.gen.retire()
+	q.gen = newGeneration(t)
+	if err := guarded(func() error { return q.vq.SetMemory(t) }); err != nil {
+		w.breakQueue(q, err)
+		return errors.Wrapf(err, "queue %d under the new memory table", q.index)
+	}
+	return nil
+}

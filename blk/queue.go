@@ -1,0 +1,70 @@
+package blk
+
+import (
+	"github.com/vublk/vublk/virtio"
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// queue is a virtqueue on its worker: after its start nobody but that worker touches it.
+type queue struct {
+	vq    *virtio.Queue
+	dev   *Device
+	w     *worker
+	index int
+
+	inflight int // slots
+	done     slotList
+	gen      *generation
+
+	hot        bool // in worker.hot: looked at each turn
+	quiet      bool // the driver was asked not to kick
+	publishing bool // in worker.publishing: has done slots
+	held       bool // started, not served: see Device.SetHeld
+	poll       int32
+	stopping   bool              // no more fetching
+	stopped    chan<- stopResult // while stopping: told when nothing is in flight
+	count      queueCounters
+}
+
+// stopResult is what a stopped queue leaves behind.
+type stopResult struct {
+	base virtio.Base
+	err  error
+}
+
+// generation counts the requests that were fetched under one memory table. The table stays mapped until the last of
+// them has ended, because until then the kernel may write there.
+type generation struct {
+	table    *guestmem.Table
+	inflight int
+	retired  bool
+}
+
+func newGeneration(t *guestmem.Table) *generation {
+	t.Retain()
+	return &generation{table: t}
+}
+
+// retire is called when a newer table has taken over.
+func (g *generation) retire() {
+	g.retired = true
+	g.settle()
+}
+
+// leave is called when a request of this generation has ended.
+func (g *generation) leave() {
+	g.inflight--
+	g.settle()
+}
+
+func (g *generation) settle() {
+	if g.retired && g.inflight == 0 && g.table != nil {
+		g.table.Release()
+		g.table = nil
+	}
+}
+
+// serving tells whether requests may be fetched.
+func (q *queue) serving() bool {
+	return !q.stopping && !q.held && q.vq.Enabled() && q.vq.Err() == nil
+}

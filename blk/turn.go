@@ -1,0 +1,128 @@
+package blk
+
+import (
+	"time"
+
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// turn ends a round of the worker: one io_uring_enter submits the round's batch and, when there is nothing else to do,
+// waits. more says that a queue's budget ended before its ring did.
+func (w *worker) turn(more bool) {
+	switch {
+	case more || w.mail.ready.Load() || w.inbox.ready():
+		if w.ring.Pending() > 0 || w.ring.NeedsEnter() {
+			w.enter(0)
+		}
+	case w.poller.window == 0:
+		w.rest()
+	default:
+		if w.ring.Pending() > 0 || w.ring.NeedsEnter() {
+			w.enter(0)
+		}
+		if w.ring.Ready() == 0 && !w.spin() {
+			w.rest()
+		}
+	}
+}
+
+func (w *worker) enter(wait uint32) {
+	if err := w.ring.Enter(wait); err != nil {
+		// Nothing that a guest or a disk does leads here. Going round keeps the other disks alive.
+		w.pool.opt.Log.Error("io_uring_enter failed", "worker", w.id, "error", err)
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// clockEvery is how many looks the spin takes between two readings of the clock.
+const clockEvery = 32
+
+// spin looks at everything that can bring work, without a system call, for the polling window.
+func (w *worker) spin() (found bool) {
+	var err error
+	found, err = w.spinGuarded()
+	if err != nil {
+		w.breakQueue(w.looking, err)
+		return true
+	}
+	return found
+}
+
+func (w *worker) spinGuarded() (found bool, err error) {
+	defer guestmem.Recover(&err)
+	begin := time.Since(w.pool.start)
+	for n := 1; ; n++ {
+		for _, q := range w.hot {
+			w.looking = q
+			if q.serving() && q.vq.Pending() {
+				return true, nil
+			}
+		}
+		if w.ring.Ready() > 0 || w.ring.NeedsEnter() || w.inbox.ready() || w.mail.ready.Load() {
+			return true, nil
+		}
+		if n%clockEvery == 0 && time.Since(w.pool.start)-begin > w.poller.window {
+			return false, nil
+		}
+	}
+}
+
+// rest sleeps until a completion, a kick or the doorbell, unless a last look finds work.
+func (w *worker) rest() {
+	w.sleeping.Store(true)
+	if w.cool() || w.inbox.ready() || w.mail.ready.Load() || len(w.unsent) > 0 {
+		w.sleeping.Store(false)
+		if w.ring.Pending() > 0 || w.ring.NeedsEnter() {
+			w.enter(0)
+		}
+		return
+	}
+	if len(w.kickless) > 0 {
+		w.armTimer(kicklessPeriod)
+	}
+	w.enter(1)
+	w.sleeping.Store(false)
+	now := time.Since(w.pool.start)
+	w.poller.slept(now - w.now)
+	w.now = now
+}
+
+// cool asks the drivers of the hot queues for kicks again and looks a second time. It returns whether some queue has
+// work after all; those stay hot, the others leave.
+func (w *worker) cool() bool {
+	if w.free == none {
+		return false // nothing can be fetched: completions wake us, and the queues stay hot
+	}
+	kept := w.hot[:0]
+	for _, q := range w.hot {
+		pending, err := w.coolQueue(q)
+		if err != nil {
+			w.breakQueue(q, err)
+		}
+		q.hot = pending
+		if pending {
+			kept = append(kept, q)
+		}
+	}
+	clear(w.hot[len(kept):])
+	w.hot = kept
+	return len(kept) > 0
+}
+
+func (w *worker) coolQueue(q *queue) (pending bool, err error) {
+	if !q.serving() {
+		return false, nil
+	}
+	w.looking = q
+	defer guestmem.Recover(&err)
+	q.quiet = false
+	return q.vq.EnableKicks(), nil
+}
+
+// heat has a queue looked at in the next turn.
+func (w *worker) heat(q *queue) {
+	if !q.hot && q.serving() {
+		q.hot = true
+		w.hot = append(w.hot, q)
+	}
+}

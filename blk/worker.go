@@ -1,0 +1,283 @@
+package blk
+
+import (
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/sys"
+	"github.com/vublk/vublk/iouring"
+	"github.com/vublk/vublk/virtio"
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// fetchBudget bounds how many requests one queue may hand in before the next queue has its turn.
+const fetchBudget = 64
+
+// worker is one goroutine on its own OS thread with one io_uring and the queues placed on it. It alone touches what is
+// below; other goroutines reach it through do, other workers through send.
+//
+//	    kick, doorbell, completions
+//	               │
+//	┌──────────────▼──────────────────────────────────────────────┐
+//	│ control ─► fetch ─► publish ─► turn (enter) ─► reap ─► publish │──┐
+//	└──────────────▲──────────────────────────────────────────────┘  │
+//	               └─────────────────────────────────────────────────┘
+type worker struct {
+	id   int32
+	pool *Pool
+	ring *iouring.Ring
+	mem  workerMemory
+
+	slots []slot
+	free  int32 // list of unused slots
+
+	chain   *virtio.Chain // scratch: the chain being fetched
+	req     request       // scratch: the same, taken apart
+	holding *slot         // the slot whose guest memory is being touched: what a fault leaves behind
+	looking *queue        // likewise, the queue
+
+	hot        []*queue // looked at each turn
+	publishing []*queue // have done slots
+	kickless   []*queue // have no kick descriptor: looked at by the clock
+
+	polls   pollTable
+	buffers bufferPool
+	timer   retryTimer
+	homes   []*Device // devices at home here, by index
+
+	mail     mailbox
+	inbox    *inbox
+	unsent   []outgoing
+	sleeping atomic.Bool
+
+	poller poller
+	now    time.Duration // since the pool's start; read once a turn
+	quit   bool
+}
+
+// workerMemory is what of a worker's memory the kernel is told the addresses of. It lives outside the Go heap.
+type workerMemory struct {
+	arena    *iouring.Arena
+	rows     []guestmem.Iovec // rowLen for each slot
+	rowsAddr uint64
+	timeout  iouring.Block // struct __kernel_timespec
+	zeros    zeroSource
+}
+
+func newWorker(p *Pool, id int32, slots int, ring iouring.Options) (*worker, error) {
+	w := &worker{
+		id: id, pool: p, chain: virtio.NewChain(), poller: newPoller(p.poll), free: none,
+		inbox: newInbox(inboxSize(p.opt.Workers)),
+	}
+	var err error
+	if w.mail.bell, err = sys.EventFD(); err != nil {
+		return nil, err
+	}
+	if err = w.mem.init(slots, &w.buffers); err == nil {
+		w.ring, err = iouring.New(ring)
+	}
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	w.slots = make([]slot, slots)
+	for i := slots - 1; i >= 0; i-- {
+		w.slots[i].id = int32(i)
+		w.putSlot(&w.slots[i])
+	}
+	w.timer.waiting = newSlotList()
+	return w, nil
+}
+
+// init lays the worker's arena out. Pages that are never used cost nothing.
+func (m *workerMemory) init(slots int, buffers *bufferPool) error {
+	rows := slots * rowLen * iovecSize
+	arena, err := iouring.NewArena(rows + bufferCount*bufferSize + zeroSize + 1<<16)
+	if err != nil {
+		return err
+	}
+	m.arena = arena
+	block, err := arena.Alloc(rows, pageSize)
+	if err != nil {
+		return err
+	}
+	m.rows, m.rowsAddr = iovecs(block), block.Addr()
+	if err := buffers.init(arena); err != nil {
+		return err
+	}
+	if err := m.zeros.init(arena); err != nil {
+		return err
+	}
+	m.timeout, err = arena.Alloc(16, 16)
+	return err
+}
+
+// run is the worker's life. ready is told whether it could begin.
+func (w *worker) run(ready chan<- error) {
+	defer close(w.pool.ended[w.id])
+	runtime.LockOSThread() // never unlocked: the ring belongs to the thread
+	debug.SetPanicOnFault(true)
+	err := w.ring.Enable()
+	if err == nil {
+		err = w.armDoorbell()
+	}
+	ready <- err
+	if err != nil {
+		return
+	}
+	for {
+		w.now = time.Since(w.pool.start)
+		if w.runMail(); w.quit {
+			return
+		}
+		w.readInbox()
+		more := w.fetch()
+		w.publish()
+		w.turn(more)
+		w.reap()
+		w.publish()
+	}
+}
+
+func (w *worker) close() {
+	if w.ring != nil {
+		_ = w.ring.Close()
+	}
+	if w.mem.arena != nil {
+		_ = w.mem.arena.Close()
+	}
+	_ = w.mail.bell.Close()
+}
+
+// fetch takes requests out of the hot queues. It returns whether there are more.
+func (w *worker) fetch() bool {
+	more := false
+	for _, q := range w.hot {
+		if !q.serving() {
+			continue
+		}
+		again, err := w.fetchQueue(q)
+		if err != nil {
+			w.breakQueue(q, err)
+		}
+		more = more || again
+	}
+	return more
+}
+
+func (w *worker) fetchQueue(q *queue) (more bool, err error) {
+	w.looking = q
+	defer guestmem.Recover(&err)
+	if !q.quiet {
+		q.vq.DisableKicks()
+		q.quiet = true
+	}
+	for range fetchBudget {
+		s := w.takeSlot()
+		if s == nil {
+			return false, nil // completions bring slots, and wake us
+		}
+		w.holding = s
+		ok, err := q.vq.Next(w.chain)
+		if !ok {
+			w.putSlot(s)
+			w.holding = nil
+			return false, err
+		}
+		w.begin(q, s)
+		w.holding = nil
+	}
+	return true, nil
+}
+
+// finish marks a request as done; publish tells the driver.
+func (w *worker) finish(s *slot, status byte) {
+	q := s.queue
+	s.status = status
+	if status != statusOK {
+		q.count.failed(status)
+	}
+	w.releaseBuffer(s)
+	w.releaseRange(s)
+	q.done.push(w.slots, s)
+	if !q.publishing {
+		q.publishing = true
+		w.publishing = append(w.publishing, q)
+	}
+}
+
+// publish hands finished requests back, a queue at a time: one used index, at most one call.
+func (w *worker) publish() {
+	for _, q := range w.publishing {
+		q.publishing = false
+		if err := w.deliver(q); err != nil {
+			w.breakQueue(q, err)
+		}
+		for s := q.done.pop(w.slots); s != nil; s = q.done.pop(w.slots) {
+			q.vq.Push(s.token, 0) // the queue is broken: the driver is not told, the count is kept right
+			w.forget(s)
+		}
+		w.heat(q)
+		w.settleStop(q)
+	}
+	w.publishing = w.publishing[:0]
+}
+
+func (w *worker) deliver(q *queue) (err error) {
+	if q.vq.Err() != nil {
+		return nil
+	}
+	w.looking = q
+	defer guestmem.Recover(&err)
+	for s := q.done.pop(w.slots); s != nil; s = q.done.pop(w.slots) {
+		w.holding = s
+		written := s.written
+		if s.answer[0].Len != 0 {
+			buf := [1]byte{s.status}
+			guestmem.CopyOut(s.answer[:], buf[:])
+			written++
+		}
+		q.vq.Push(s.token, written)
+		w.holding = nil
+		w.forget(s)
+	}
+	called, err := q.vq.Publish()
+	if called {
+		q.count.calls++
+	}
+	return err
+}
+
+// forget gives a slot back that nobody waits for any more.
+func (w *worker) forget(s *slot) {
+	s.queue.inflight--
+	s.gen.leave()
+	w.putSlot(s)
+}
+
+// breakQueue ends the service of a queue whose driver, or whose memory, cannot be trusted. Other queues go on.
+func (w *worker) breakQueue(q *queue, err error) {
+	if s := w.holding; s != nil {
+		w.holding = nil
+		w.releaseBuffer(s)
+		w.releaseRange(s)
+		if s.queue == q {
+			w.forget(s)
+		} else {
+			w.putSlot(s)
+		}
+	}
+	if !q.count.broken {
+		q.count.broken = true
+		q.vq.Break(err)
+		q.dev.opt.Log.Error("queue broken: it is not served until its driver resets the device", "queue", q.index, "error", err)
+	}
+	if fault := (*guestmem.FaultError)(nil); errors.As(err, &fault) {
+		q.dev.opt.Fail(err)
+	}
+	w.settleStop(q)
+}

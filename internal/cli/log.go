@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/pkg/errors"
+	"github.com/spf13/pflag"
+)
+
+// The values of --log-format.
+const (
+	formatText = "text"
+	formatJSON = "json"
+)
+
+// LogOptions are the flags of the log.
+type LogOptions struct {
+	level, format *Choice
+	trace         bool
+}
+
+// AddLogOptions adds --log-level, --log-format and --trace-messages.
+func AddLogOptions(flags *pflag.FlagSet) *LogOptions {
+	o := &LogOptions{
+		level: AddChoice(flags, "log-level", "the least important lines to write; debug adds stack traces to errors", "info",
+			"debug", "info", "warn", "error"),
+		format: AddChoice(flags, "log-format", "how lines on stderr look", formatText, formatText, formatJSON),
+	}
+	flags.BoolVar(&o.trace, "trace-messages", false, "log each vhost-user message")
+	Group(flags, "Log (on stderr)", "log-level", "log-format", "trace-messages")
+	return o
+}
+
+// DefaultLog is the log of a command that has no flags for it.
+func DefaultLog() *LogOptions {
+	return AddLogOptions(pflag.NewFlagSet("", pflag.ContinueOnError))
+}
+
+// logger makes the process's logger.
+func (o *LogOptions) logger(w io.Writer) *slog.Logger {
+	level := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}[o.level.String()]
+	h := &slog.HandlerOptions{Level: level}
+	if level == slog.LevelDebug {
+		h.ReplaceAttr = withStack
+	}
+	if o.format.String() == formatJSON {
+		return slog.New(slog.NewJSONHandler(w, h))
+	}
+	return slog.New(slog.NewTextHandler(w, h))
+}
+
+// withStack replaces an error by its text with the stack that pkg/errors recorded.
+func withStack(_ []string, a slog.Attr) slog.Attr {
+	if err, ok := a.Value.Any().(error); ok {
+		var traced interface{ StackTrace() errors.StackTrace }
+		if errors.As(err, &traced) {
+			return slog.String(a.Key, fmt.Sprintf("%+v", err))
+		}
+	}
+	return a
+}

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/export"
+)
+
+// drainTime is how long requests may take to end after the first signal.
+const drainTime = 5 * time.Second
+
+// spareProcs is how many threads may run Go code beside the workers: sessions, the garbage collector, sysmon's netpoll.
+// With none to spare a worker that returns from the kernel waits milliseconds for its turn.
+const spareProcs = 3
+
+// ServeOptions are what Serve needs.
+type ServeOptions struct {
+	Definitions []export.Definition
+	Where       string // where the options were written, for messages: "--", "--export "
+	Workers     int    // 0: the CPUs this process may run on
+	Poll        string
+	Log         *LogOptions
+	Stderr      io.Writer
+}
+
+// server is a Serve that runs.
+type server struct {
+	o        ServeOptions
+	log      *slog.Logger
+	signals  chan os.Signal
+	registry *export.Registry
+	exports  []*export.Export
+}
+
+// Serve runs the exports until SIGTERM or SIGINT, or until all of them have ended by themselves. The error it returns
+// knows its exit status.
+func Serve(o ServeOptions) error {
+	if o.Workers == 0 {
+		o.Workers = runtime.NumCPU()
+	}
+	runtime.GOMAXPROCS(o.Workers + spareProcs)
+	// A guest's disk must not die of a log line that nobody reads.
+	signal.Ignore(syscall.SIGPIPE)
+	s := &server{o: o, log: o.Log.logger(o.Stderr), signals: make(chan os.Signal, 2)}
+	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(s.signals)
+
+	err := s.start()
+	if err == nil {
+		err = s.wait()
+	}
+	if end := s.shutdown(); err == nil || errors.Is(err, errStopped) {
+		err = end
+	}
+	return s.report(err)
+}
+
+// start opens everything; what fails here is the caller's to mend: exit status 2.
+func (s *server) start() error {
+	registry, err := export.NewRegistry(export.RegistryOptions{
+		Workers: s.o.Workers, Poll: s.o.Poll, Trace: s.o.Log.trace, Log: s.log,
+	})
+	if err != nil {
+		return Usage(export.Under("--", err))
+	}
+	s.registry = registry
+	for _, d := range s.o.Definitions {
+		e, err := registry.Create(d)
+		if err != nil {
+			return Usage(export.Under(s.o.Where, err))
+		}
+		s.exports = append(s.exports, e)
+	}
+	ready := make(chan *export.Export, len(s.exports))
+	for _, e := range s.exports {
+		e.Start()
+		go func() {
+			<-e.Ready()
+			ready <- e
+		}()
+	}
+	for range s.exports {
+		select {
+		case <-s.signals:
+			return errStopped
+		case e := <-ready:
+			if !e.Listened() {
+				return Usage(export.Under(s.o.Where, e.Err()))
+			}
+		}
+	}
+	return nil
+}
+
+// errStopped is the end that a signal asked for.
+var errStopped = errors.New("stopped by a signal")
+
+// wait returns on a signal, or when the last export has ended; what fails now is a failure at work: exit status 1.
+func (s *server) wait() error {
+	ended := make(chan *export.Export, len(s.exports))
+	for _, e := range s.exports {
+		go func() {
+			<-e.Done()
+			ended <- e
+		}()
+	}
+	var first error
+	for range s.exports {
+		select {
+		case sig := <-s.signals:
+			s.log.Info("stopping: requests in flight end, then everything is flushed", "signal", sig.String())
+			return errStopped
+		case e := <-ended:
+			if err := e.Err(); err != nil {
+				s.log.Error("export ended", "export", e.Definition().Name, "error", err)
+				first = errors.Errorf("export %s ended, as the log says", e.Definition().Name)
+				continue
+			}
+			s.log.Info("export ended", "export", e.Definition().Name)
+		}
+	}
+	return first
+}
+
+// shutdown drains and flushes everything, for as long as that may take and no second signal comes.
+func (s *server) shutdown() error {
+	if s.registry == nil {
+		return nil
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.registry.Close() }()
+	timeout := time.NewTimer(drainTime)
+	defer timeout.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case sig := <-s.signals:
+		return errors.Errorf("second signal (%v): ended at once; writes that no flush covered may be lost", sig)
+	case <-timeout.C:
+		return errors.Errorf("gave up after %v: %s", drainTime, s.pending())
+	}
+}
+
+// pending names the requests that do not end.
+func (s *server) pending() string {
+	answer := make(chan []string, 1)
+	go func() { answer <- s.registry.Pending() }()
+	select {
+	case lines := <-answer:
+		if len(lines) == 0 {
+			return "no request is in flight, but a flush or a session does not end"
+		}
+		return "these requests did not end: " + strings.Join(lines, ", ")
+	case <-time.After(time.Second):
+		return "a worker does not answer"
+	}
+}
+
+// report turns the reason for the end into what Execute prints, and writes it to the log where the log is for machines.
+func (s *server) report(err error) error {
+	if err == nil {
+		return nil
+	}
+	if s.o.Log.format.String() != formatJSON {
+		return err
+	}
+	s.log.Error(oneLine(err))
+	said := &exitError{error: err, status: ExitFailure, said: true}
+	var e *exitError
+	if errors.As(err, &e) {
+		said.status = e.status
+	}
+	return said
+}

@@ -1,0 +1,195 @@
+package export
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"sync/atomic"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/vhostuser"
+)
+
+// Export is one socket, one session at a time, one device and one Disk. Its methods may be called from any goroutine.
+type Export struct {
+	def   Definition
+	claim claim
+	pool  *blk.Pool
+	log   *slog.Logger
+	trace bool
+
+	state   state
+	session atomic.Pointer[vhostuser.Session]
+	parts   parts // the runner's
+
+	started  atomic.Bool     // somebody has the runner's part
+	ctx      context.Context // the life of the runner, which outlives the call that starts it
+	stop     context.CancelFunc
+	listened bool          // written before ready is closed
+	ready    chan struct{} // closed when it listens, or is closed without ever having done so
+	err      error         // why it ended; written before done is closed
+	done     chan struct{} // closed with the last descriptor
+}
+
+// parts are what an open export consists of.
+type parts struct {
+	disk   blk.Disk
+	device *blk.Device
+	gate   *gate // nil: a store, which needs no lock
+	socket socket
+	info   blk.DiskInfo
+}
+
+// Definition returns what the export was made of.
+func (e *Export) Definition() Definition { return e.def }
+
+// State returns where the export is in its life.
+func (e *Export) State() State { return e.state.load() }
+
+// Ready is closed when the export listens, or has failed to.
+func (e *Export) Ready() <-chan struct{} { return e.ready }
+
+// Listened tells whether front-ends could ever come. It waits for Ready.
+func (e *Export) Listened() bool {
+	<-e.ready
+	return e.listened
+}
+
+// Done is closed when the export has ended and holds nothing any more; Err then says why.
+func (e *Export) Done() <-chan struct{} { return e.done }
+
+// Err is why the export ended: nil when it was told to, or when the front-end of a connected socket has gone. It waits
+// for that end.
+func (e *Export) Err() error {
+	<-e.done
+	return e.err
+}
+
+// Start lets the runner open the disk and the socket and serve. A second call, and one after the end, do nothing.
+func (e *Export) Start() {
+	if e.started.CompareAndSwap(false, true) {
+		go e.run()
+	}
+}
+
+// end stops the export and waits until it holds nothing any more. What it had ended of by itself is no error here: Err
+// told that.
+func (e *Export) end() error {
+	if e.State() == Closed {
+		<-e.done
+		return nil
+	}
+	e.stop()
+	if e.started.CompareAndSwap(false, true) { // there is no runner, and there will be none
+		e.close(nil)
+	}
+	return e.Err()
+}
+
+// run is the runner: the only writer of state, parts and err.
+func (e *Export) run() {
+	e.state.change(WaitingForLock)
+	err := e.open()
+	if err == nil {
+		e.state.change(Listening)
+		e.announce()
+		e.listened = true
+		close(e.ready)
+		err = e.serve()
+	}
+	e.close(err)
+}
+
+// close ends the export because of err, or because it was told to.
+func (e *Export) close(err error) {
+	if e.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	if closeErr := e.parts.close(); err == nil {
+		err = closeErr
+	}
+	e.err = err
+	e.stop()
+	e.state.change(Closed)
+	if !e.listened {
+		close(e.ready)
+	}
+	close(e.done)
+}
+
+// serve attends to one front-end after the other. It returns nil when there will be no other.
+func (e *Export) serve() error {
+	for {
+		conn, err := e.parts.socket.next(e.ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = e.attend(conn)
+		if e.ctx.Err() != nil {
+			return err
+		}
+		if _, single := e.parts.socket.(*once); single {
+			return err
+		}
+		if err != nil {
+			e.log.Error("session ended", "error", err)
+		}
+		e.state.change(Listening)
+	}
+}
+
+// attend runs one session to its end, and brings everything it wrote to stable storage.
+func (e *Export) attend(conn *net.UnixConn) error {
+	e.state.change(Attached)
+	e.log.Info("front-end attached", "front_end", peer(conn))
+	var device vhostuser.Device = e.parts.device
+	if e.parts.gate != nil {
+		device = e.parts.gate
+	}
+	session := vhostuser.NewSession(conn, device, vhostuser.Options{
+		Queues: e.def.Device.NumQueues, Log: e.log, Trace: e.trace,
+	})
+	e.session.Store(session)
+	ended := make(chan error, 1)
+	go func() { ended <- session.Serve(e.ctx) }()
+	err := e.awaitEnd(ended)
+	e.session.Store(nil)
+	// Every queue is drained now.
+	flushErr := e.parts.device.Flush()
+	if e.parts.gate != nil {
+		e.parts.gate.release()
+	}
+	if flushErr != nil {
+		return errors.Wrap(flushErr, "bring writes to stable storage after the session")
+	}
+	e.log.Info("front-end has gone")
+	return err
+}
+
+// awaitEnd returns what the session ended with; nil when it was told to end.
+func (e *Export) awaitEnd(ended <-chan error) error {
+	select {
+	case err := <-ended:
+		e.state.change(Draining)
+		if e.ctx.Err() == nil {
+			return err
+		}
+	case <-e.ctx.Done():
+		e.state.change(Draining)
+		<-ended
+	}
+	return nil
+}
+
+// fail ends the session that runs, if any. It does not block.
+func (e *Export) fail(err error) {
+	if s := e.session.Load(); s != nil {
+		s.Fail(err)
+	}
+}

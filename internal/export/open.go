@@ -1,0 +1,118 @@
+package export
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/vublk/vublk/blk"
+)
+
+// open makes the parts: the disk with its lock, the device on it, the socket. On an error some of them are there, for
+// parts.close.
+func (e *Export) open() error {
+	p := &e.parts
+	d := e.def.Disk
+	var file *blk.FileDisk
+	switch d.Store.Kind {
+	case storeNull:
+		p.disk = blk.NewNull(d.Store.Size)
+	case storeMem:
+		mem, err := blk.NewMem(d.Store.Size)
+		if err != nil {
+			return err
+		}
+		p.disk = mem
+	default:
+		var err error
+		file, err = blk.OpenFile(e.ctx, d.File, blk.FileOptions{
+			ReadOnly: d.ReadOnly, Buffered: !d.Direct, Identity: e.identity(),
+			LockTimeout: d.LockTimeout, Unlocked: d.Incoming, Log: e.log,
+		})
+		if err != nil {
+			return err
+		}
+		p.disk = file
+	}
+	p.info = p.disk.Info()
+	dev := e.def.Device
+	device, err := e.pool.NewDevice(p.disk, blk.DeviceOptions{
+		Name: e.def.Name, NumQueues: dev.NumQueues, ReadOnly: d.ReadOnly,
+		LogicalBlockSize: dev.LogicalBlockSize, PhysicalBlockSize: dev.PhysicalBlockSize,
+		Serial: dev.Serial, Cache: dev.Cache, ConfigWCE: dev.ConfigWCE, Held: d.Incoming,
+		Log: e.log, Fail: e.fail,
+	})
+	if err != nil {
+		return err
+	}
+	p.device = device
+	if file != nil {
+		p.gate = newGate(device, file, !d.Incoming, e.fail)
+	}
+	p.socket, err = openSocket(e.def.Socket, e.log)
+	return err
+}
+
+// close releases the parts in the opposite order: nobody is let in, nothing runs, the lock goes last. It returns the
+// first error.
+func (p *parts) close() error {
+	var first error
+	note := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
+	if p.socket != nil {
+		note(p.socket.close())
+	}
+	if p.gate != nil {
+		p.gate.release()
+	}
+	if p.device != nil {
+		note(p.device.Close())
+	}
+	if p.disk != nil {
+		note(p.disk.Close())
+	}
+	return first
+}
+
+// identity is what a successor of this export has in common with it, and with no other export: its socket. The lock of
+// the image uses it to wait for the last I/O of a killed predecessor.
+func (e *Export) identity() string {
+	s := e.def.Socket
+	path := s.Path
+	if s.FD >= 0 {
+		path = socketName(s.FD)
+	}
+	if s.Connect != "" {
+		path = s.Connect
+	}
+	if path == "" { // a socket pair: its front-end cannot come back
+		return "pid " + strconv.Itoa(os.Getpid()) + " fd " + strconv.Itoa(s.FD)
+	}
+	return "socket " + canonical(path)
+}
+
+// canonical is an absolute path without symbolic links in its directory.
+func canonical(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		return filepath.Join(dir, filepath.Base(abs))
+	}
+	return abs
+}
+
+// whereMet describes where front-ends are met, for messages.
+func (s SocketDefinition) whereMet() string {
+	switch {
+	case s.FD >= 0:
+		return "fd " + strconv.Itoa(s.FD)
+	case s.Connect != "":
+		return s.Connect
+	}
+	return s.Path
+}

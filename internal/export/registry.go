@@ -1,0 +1,122 @@
+package export
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/blk"
+)
+
+// RegistryOptions are the choices about a whole process.
+type RegistryOptions struct {
+	Workers int    // threads that do I/O for all exports
+	Poll    string // how long a worker looks for work before it sleeps: auto, off or a duration
+	Trace   bool   // log each vhost-user message
+	Log     *slog.Logger
+}
+
+// Registry owns the exports of a process and the workers they share. Any goroutine may call it.
+type Registry struct {
+	pool  *blk.Pool
+	log   *slog.Logger
+	trace bool
+
+	mu      sync.Mutex
+	exports map[string]*Export // by name
+}
+
+// NewRegistry starts the workers. An error is an *OptionError, or about the kernel: io_uring is missing or forbidden.
+func NewRegistry(o RegistryOptions) (*Registry, error) {
+	poll, err := blk.ParsePoll(o.Poll)
+	if err != nil {
+		return nil, &OptionError{Option: "poll", Value: o.Poll, Reason: "not a polling mode", Remedy: "take auto, off or a duration such as 50us"}
+	}
+	pool, err := blk.NewPool(blk.PoolOptions{Workers: o.Workers, Poll: poll, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	return &Registry{pool: pool, log: o.Log, trace: o.Trace, exports: map[string]*Export{}}, nil
+}
+
+// Create checks d and reserves its name, its socket and its image. It opens nothing: Export.Start does.
+func (r *Registry) Create(d Definition) (*Export, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	d = d.withDefaults()
+	c := claimOf(&d)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, other := range r.exports {
+		if other.State() == Closed {
+			continue
+		}
+		if e := c.conflict(other.claim, &d); e != nil {
+			return nil, e
+		}
+	}
+	e := &Export{
+		def: d, claim: c, pool: r.pool, trace: r.trace, log: r.log.With("export", d.Name),
+		ready: make(chan struct{}), done: make(chan struct{}),
+	}
+	e.ctx, e.stop = context.WithCancel(context.Background())
+	r.exports[d.Name] = e
+	return e, nil
+}
+
+// List returns the exports in the order of their names.
+func (r *Registry) List() []*Export {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]*Export, 0, len(r.exports))
+	for _, e := range r.exports {
+		list = append(list, e)
+	}
+	slices.SortFunc(list, func(a, b *Export) int { return strings.Compare(a.def.Name, b.def.Name) })
+	return list
+}
+
+// Remove ends the export called name and forgets it: its requests are drained and on stable storage then.
+func (r *Registry) Remove(name string) error {
+	r.mu.Lock()
+	e, known := r.exports[name]
+	delete(r.exports, name)
+	r.mu.Unlock()
+	if !known {
+		return errors.Errorf("no export is called %q", name)
+	}
+	return e.end()
+}
+
+// Close ends all exports at once, then the workers. It returns the first error; a disk that hangs makes it wait, and
+// Pending says for what.
+func (r *Registry) Close() error {
+	list := r.List()
+	for _, e := range list {
+		e.stop()
+	}
+	var first error
+	for _, e := range list {
+		if err := r.Remove(e.def.Name); first == nil && err != nil {
+			first = errors.Wrapf(err, "export %s", e.def.Name)
+		}
+	}
+	if err := r.pool.Close(); first == nil {
+		first = err
+	}
+	return first
+}
+
+// Pending names the requests that are in flight.
+func (r *Registry) Pending() []string {
+	var lines []string
+	for _, p := range r.pool.Pending() {
+		lines = append(lines, p.String())
+	}
+	return lines
+}

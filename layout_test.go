@@ -1,0 +1,221 @@
+package vublk_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// module is the import path of this repository.
+const module = "github.com/vublk/vublk"
+
+// mayImport is the import matrix of docs/architecture.md: for each package, which of ours it may import. Packages for
+// tests and programs (below test/, cmd/ and the …test packages) are listed too: a package that is missing here fails.
+var mayImport = map[string][]string{
+	"":                        {"blk", "internal/export", "vhostuser"},
+	"blk":                     {"internal/sys", "iouring", "virtio", "virtio/guestmem"},
+	"cmd/vhost-user-blk":      {"internal/cli"},
+	"cmd/vublk":               {"blk", "internal/bench", "internal/cli", "internal/export", "iouring"},
+	"internal/bench":          {"blk", "internal/sys", "iouring", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
+	"internal/cli":            {"blk", "internal/export", "iouring", "vhostuser"},
+	"internal/export":         {"blk", "internal/sys", "iouring", "vhostuser", "virtio", "virtio/guestmem"},
+	"internal/leaktest":       {},
+	"internal/sys":            {},
+	"iouring":                 {"internal/sys"},
+	"vhostuser":               {"internal/sys", "virtio", "virtio/guestmem"},
+	"vhostuser/vhostusertest": {"internal/sys", "vhostuser", "virtio", "virtio/guestmem", "virtio/virtiotest"},
+	"virtio":                  {"internal/sys", "virtio/guestmem"},
+	"virtio/guestmem":         {"internal/sys"},
+	"virtio/virtiotest":       {"internal/sys", "virtio", "virtio/guestmem"},
+}
+
+// testOnly packages may be imported by tests of every package, and by each other.
+var testOnly = []string{"internal/leaktest", "vhostuser/vhostusertest", "virtio/virtiotest"}
+
+// maxLines is the roof for a file; generated ones apart.
+const maxLines = 600
+
+type source struct {
+	path string // slash-separated, from the root
+	pkg  string // directory, "" at the root
+	text string
+	file *ast.File
+}
+
+func (s source) isTest() bool {
+	return strings.HasSuffix(s.path, "_test.go") || strings.HasPrefix(s.path, "test/")
+}
+
+func (s source) generated() bool { return ast.IsGenerated(s.file) }
+
+func sources(t *testing.T) []source {
+	t.Helper()
+	var all []source
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (path == "build" || path == "bin" || path != "." && strings.HasPrefix(d.Name(), ".")) {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		pkg := filepath.ToSlash(filepath.Dir(path))
+		if pkg == "." {
+			pkg = ""
+		}
+		all = append(all, source{path: filepath.ToSlash(path), pkg: pkg, text: string(text), file: file})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 20 {
+		t.Fatalf("only %d Go files found: this test runs in the wrong directory", len(all))
+	}
+	return all
+}
+
+func TestImportMatrix(t *testing.T) {
+	for _, s := range sources(t) {
+		allowed, listed := mayImport[s.pkg]
+		if !listed && !strings.HasPrefix(s.pkg, "test/") {
+			t.Errorf("%s: package %q is not in the import matrix (layout_test.go, docs/architecture.md)", s.path, s.pkg)
+			continue
+		}
+		for _, spec := range s.file.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, ok := strings.CutPrefix(path, module)
+			ours = strings.TrimPrefix(ours, "/")
+			if !ok || ours == s.pkg || s.isTest() {
+				continue
+			}
+			if !slices.Contains(allowed, ours) {
+				t.Errorf("%s imports %s: package %q may import %v", s.path, path, s.pkg, allowed)
+			}
+		}
+	}
+}
+
+// TestSiblings: what the transport and the block device are kept apart for is lost when a test joins them, too.
+func TestSiblings(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, spec := range s.file.Imports {
+			if s.pkg == "blk" && strings.Contains(spec.Path.Value, module+"/vhostuser") ||
+				strings.HasPrefix(s.pkg, "vhostuser") && strings.Contains(spec.Path.Value, module+"/blk") {
+				t.Errorf("%s imports %s: vhostuser and blk are siblings that never meet", s.path, spec.Path.Value)
+			}
+		}
+	}
+}
+
+func TestUnsafeHasItsFiles(t *testing.T) {
+	for _, s := range sources(t) {
+		if strings.HasSuffix(s.path, "_unsafe.go") || strings.HasSuffix(s.path, "_unsafe_test.go") {
+			continue
+		}
+		for _, spec := range s.file.Imports {
+			if spec.Path.Value == `"unsafe"` {
+				t.Errorf("%s imports unsafe: only *_unsafe.go may", s.path)
+			}
+		}
+	}
+}
+
+func TestForbidden(t *testing.T) {
+	linkname := regexp.MustCompile(`(?m)^//go:linkname`)
+	skip := regexp.MustCompile(`\b[tb]\.Skip(Now|f)?\(`)
+	for _, s := range sources(t) {
+		if linkname.MatchString(s.text) {
+			t.Errorf("%s uses go:linkname", s.path)
+		}
+		if s.path != "layout_test.go" && skip.MatchString(s.text) {
+			t.Errorf("%s skips a test: what is missing fails", s.path)
+		}
+		for _, spec := range s.file.Imports {
+			if spec.Path.Value == `"C"` {
+				t.Errorf("%s uses cgo", s.path)
+			}
+		}
+		if n := strings.Count(s.text, "\n"); n > maxLines && !s.generated() {
+			t.Errorf("%s has %d lines, the roof is %d", s.path, n, maxLines)
+		}
+	}
+}
+
+func TestEveryPackageIsDescribed(t *testing.T) {
+	described := map[string]bool{}
+	for _, s := range sources(t) {
+		if !strings.HasSuffix(s.path, "_test.go") {
+			described[s.pkg] = described[s.pkg] || s.file.Doc != nil && strings.TrimSpace(s.file.Doc.Text()) != ""
+		}
+	}
+	for pkg, ok := range described {
+		if !ok {
+			t.Errorf("package %q has no package comment", pkg)
+		}
+		if base := filepath.Base(pkg); slices.Contains([]string{"util", "common", "types", "helpers", "pkg"}, base) {
+			t.Errorf("package %q is named after nothing", pkg)
+		}
+	}
+}
+
+// TestMatrixIsTrue: a package that is gone must leave the matrix.
+func TestMatrixIsTrue(t *testing.T) {
+	exists := map[string]bool{}
+	for _, s := range sources(t) {
+		exists[s.pkg] = true
+	}
+	for pkg, imports := range mayImport {
+		for _, p := range append([]string{pkg}, imports...) {
+			if !exists[p] {
+				t.Errorf("the import matrix names %q, which does not exist", p)
+			}
+		}
+	}
+}
+
+// TestArchitectureNamesFilesThatExist checks every `path/file.go` in docs/architecture.md, and its length.
+func TestArchitectureNamesFilesThatExist(t *testing.T) {
+	text, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), "\n"); n > 300 {
+		t.Errorf("docs/architecture.md has %d lines: 300 at most", n)
+	}
+	names := regexp.MustCompile("`([a-z][a-z0-9_/-]*/[a-z0-9_]+\\.(?:go|md|sh|yml))`").FindAllStringSubmatch(string(text), -1)
+	if len(names) < 20 {
+		t.Fatalf("only %d files named: the pattern does not find them any more", len(names))
+	}
+	for _, n := range names {
+		if _, err := os.Stat(n[1]); err != nil {
+			t.Errorf("docs/architecture.md names %s: %v", n[1], err)
+		}
+	}
+	for pkg := range mayImport {
+		if pkg != "" && !strings.Contains(string(text), "`"+pkg+"`") {
+			t.Errorf("docs/architecture.md does not name package %s", pkg)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package guest
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Options describes a guest.
+type Options struct {
+	Dir       string // ours: sockets, console and log go there
+	Kernel    string // "": the firmware boots from the first disk
+	Initramfs string
+	Append    string // more words for the kernel's command line
+	CPUs      int    // default 2
+	Memory    int    // MiB, default 512
+	MaxMemory int    // MiB; above Memory: leaves slots for hot-plugged memory
+	Disks     []Disk
+}
+
+// Disk is a vhost-user-blk device of a guest.
+type Disk struct {
+	ID        string // of the QEMU device; its chardev is chr-ID
+	Socket    string
+	NumQueues int    // 0: QEMU's default, one per vCPU
+	Options   string // more properties: "packed=on,event_idx=off"
+	Reconnect bool   // try again every second when the back-end goes away
+}
+
+// Chardev returns the arguments of -chardev.
+func (d Disk) Chardev() string {
+	s := fmt.Sprintf("socket,id=chr-%s,path=%s", d.ID, d.Socket)
+	if d.Reconnect {
+		s += ",reconnect=1" // QEMU 9.2 and later: reconnect-ms
+	}
+	return s
+}
+
+// Device returns the arguments of -device.
+func (d Disk) Device() string {
+	s := fmt.Sprintf("vhost-user-blk-pci,id=%s,chardev=chr-%s", d.ID, d.ID)
+	if d.NumQueues > 0 {
+		s += ",num-queues=" + strconv.Itoa(d.NumQueues)
+	}
+	if d.Options != "" {
+		s += "," + d.Options
+	}
+	return s
+}
+
+// KernelWords shortens the boot under TCG and stops at a panic, so that the console shows it.
+const KernelWords = "console=ttyS0 loglevel=5 panic=0 nokaslr mitigations=off no_timer_check tsc=nowatchdog random.trust_bootloader=on"
+
+func (o Options) args(console string) []string {
+	cpus, memory := o.CPUs, o.Memory
+	if cpus == 0 {
+		cpus = 2
+	}
+	if memory == 0 {
+		memory = 512
+	}
+	size := fmt.Sprintf("%dM", memory)
+	if o.MaxMemory > memory {
+		size = fmt.Sprintf("%dM,slots=4,maxmem=%dM", memory, o.MaxMemory)
+	}
+	args := []string{
+		"-name", "vublk-e2e", "-no-user-config", "-nodefaults", "-nographic",
+		"-machine", "pc,memory-backend=ram0", "-accel", "tcg,thread=multi",
+		"-smp", strconv.Itoa(cpus), "-m", size,
+		// vhost-user needs memory that can be handed over.
+		"-object", fmt.Sprintf("memory-backend-memfd,id=ram0,size=%dM,share=on", memory),
+		"-chardev", "file,id=console,path=" + console, "-serial", "chardev:console",
+		"-chardev", "socket,id=agent,path=" + filepath.Join(o.Dir, "agent.sock"),
+		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=vublk.agent",
+		"-chardev", "socket,id=qmp,path=" + filepath.Join(o.Dir, "qmp.sock"), "-mon", "chardev=qmp,mode=control",
+	}
+	for _, d := range o.Disks {
+		args = append(args, "-chardev", d.Chardev(), "-device", d.Device())
+	}
+	if o.Kernel != "" {
+		words := strings.TrimSpace(KernelWords + " " + o.Append)
+		args = append(args, "-kernel", o.Kernel, "-initrd", o.Initramfs, "-append", words)
+	}
+	return args
+}
+
+// CommandLine is what Start would run, for a human's shell.
+func (o Options) CommandLine() string {
+	var b strings.Builder
+	b.WriteString("qemu-system-x86_64")
+	for _, a := range o.args(filepath.Join(o.Dir, "console.log")) {
+		if strings.ContainsAny(a, " $*") {
+			a = "'" + a + "'"
+		}
+		b.WriteString(" " + a)
+	}
+	return b.String()
+}

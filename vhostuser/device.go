@@ -1,0 +1,45 @@
+package vhostuser
+
+import (
+	"github.com/vublk/vublk/virtio"
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// Device is what a Session drives. Calls come from one goroutine, the one in Session.Serve.
+//
+// Feature bits are virtio's: the Session adds and removes those of the transport (26 LOG_ALL, 30 PROTOCOL_FEATURES).
+//
+// A queue that a guest broke is not an error of any of these methods: StopQueue answers its base like any other's and
+// SetMemory succeeds although a ring is no longer mapped. An error of SetMemory, StopQueue or Reset ends the session,
+// any other refuses the front-end's message.
+type Device interface {
+	// Features returns what the device offers, VERSION_1 and the ring features included.
+	Features() uint64
+	// SetFeatures tells what the driver accepted: a subset of Features. It may come again while queues run, then with
+	// the same bits.
+	SetFeatures(acked uint64) error
+	// ReadConfig fills b with the configuration space from off on. Any offset and length; zeroes past the end.
+	ReadConfig(b []byte, off uint32)
+	// WriteConfig is a driver's write to the configuration space. An error refuses it and changes nothing.
+	WriteConfig(b []byte, off uint32) error
+	// SetMemory hands out a new memory table and returns when every worker has adopted it. The Session releases its
+	// own reference when the next one is adopted; the device retains what it needs.
+	SetMemory(t *guestmem.Table) error
+	// StartQueue gives queue i to the device, which owns q from here on, also on error.
+	StartQueue(i int, q *virtio.Queue) error
+	// UpdateQueue runs f on the owner of started queue i and returns when f has returned. On error f did not run.
+	UpdateQueue(i int, f func(*virtio.Queue)) error
+	// StopQueue stops fetching from queue i, drains it, closes it and returns where it stands.
+	StopQueue(i int) (virtio.Base, error)
+	// Reset stops all queues, drained, and returns the configuration space to its power-on values. The Session calls
+	// it for RESET_DEVICE and at its end.
+	Reset() error
+}
+
+// Events are the calls from a device back to its session. Whoever builds both hands them to the device.
+type Events struct {
+	// ConfigChanged says that the configuration space changed without the driver's doing, the capacity for example.
+	ConfigChanged func()
+	// Fail ends the session.
+	Fail func(error)
+}

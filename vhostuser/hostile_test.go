@@ -1,0 +1,167 @@
+package vhostuser_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/pkg/errors"
+	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/vhostuser"
+	ut "github.com/vublk/vublk/vhostuser/vhostusertest"
+)
+
+// Descriptor 0 is legal, and is not "none".
+func TestDescriptorZero(t *testing.T) {
+	saved, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Dup3(saved, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(saved)
+	}()
+	r, _ := newRing(t)
+	call, kick := eventfd(t), eventfd(t)
+	if err := unix.Close(0); err != nil {
+		t.Fatal(err)
+	}
+	r.ok(vhostuser.RequestSetVringCall, ut.U64(0), call) // received as 0
+	r.ok(vhostuser.RequestSetVringKick, ut.U64(0), kick)
+	var a, b unix.Stat_t
+	if err := unix.Fstat(0, &a); err != nil {
+		t.Fatalf("descriptor 0 was not used: %v", err)
+	}
+	if err := unix.Fstat(call, &b); err != nil || a.Ino != b.Ino {
+		t.Fatalf("descriptor 0 is something else: %v", err)
+	}
+	if r.drained(call) != 1 {
+		t.Fatal("call in descriptor 0 was not signalled")
+	}
+	r.hangUp()
+}
+
+// Rings that Activate must refuse, with the session none the worse.
+func TestRingsThatCannotStart(t *testing.T) {
+	good := func() (num, base uint32, addr []byte) { return 128, 0, ringAddr(0) }
+	at := traceUVA + 0x10000
+	for name, change := range map[string]func(num, base *uint32, addr *[]byte){
+		"size 0":                func(num, _ *uint32, _ *[]byte) { *num = 0 },
+		"not a power of two":    func(num, _ *uint32, _ *[]byte) { *num = 100 },
+		"size 65536":            func(num, _ *uint32, _ *[]byte) { *num = 65536 },
+		"size 2^31":             func(num, _ *uint32, _ *[]byte) { *num = 1 << 31 },
+		"base over 16 bits":     func(_, base *uint32, _ *[]byte) { *base = 1 << 16 },
+		"no addresses":          func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, 0, 0, 0) },
+		"descriptors outside":   func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, traceUVA-0x1000, at, at+0x1000) },
+		"guest addresses":       func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, 0x10000, 0x10800, 0x11000) },
+		"last byte outside":     func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, traceUVA+traceSize-0x7f0, at, at+0x1000) },
+		"used ring wraps":       func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, at, at+0x800, ^traceUVA|0xfff) },
+		"descriptors unaligned": func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, at+8, at+0x900, at+0x1000) },
+		"available unaligned":   func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, at, at+0x801, at+0x1000) },
+		"used unaligned":        func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, at, at+0x800, at+0x1002) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := newRing(t)
+			num, base, addr := good()
+			change(&num, &base, &addr)
+			r.set(vhostuser.RequestSetVringNum, ut.VringState(0, num))
+			r.set(vhostuser.RequestSetVringBase, ut.VringState(0, base))
+			r.set(vhostuser.RequestSetVringAddr, addr)
+			r.refused(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t))
+			if b := r.base(0); b != base {
+				t.Fatalf("base %#x, want %#x", b, base)
+			}
+			r.configure(0)
+			r.ok(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t))
+			r.hangUp()
+		})
+	}
+}
+
+// Only eventfds are written to by workers: a full pipe would block one.
+func TestEventDescriptorsMustBeEventfds(t *testing.T) {
+	r, memory := newRing(t)
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = unix.Close(pipe[0]), unix.Close(pipe[1]) }()
+	for _, fd := range []int{pipe[1], memory} {
+		r.refused(vhostuser.RequestSetVringCall, ut.U64(0), fd)
+		r.refused(vhostuser.RequestSetVringErr, ut.U64(0), fd)
+		r.refused(vhostuser.RequestSetVringKick, ut.U64(0), fd)
+	}
+	r.hangUp()
+}
+
+// A front-end that asks and never reads: the session blocks in its answer, holds one message and ends when told.
+func TestFrontEndThatNeverReads(t *testing.T) {
+	for name, end := range map[string]func(*rig){
+		"context": func(r *rig) { r.cancel() },
+		"fail":    func(r *rig) { r.session.Fail(context.Canceled) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, vhostuser.Options{})
+			r.negotiate(allFeatures)
+			sent := make(chan error, 1)
+			go func() {
+				ask := ut.Message{
+					Request: vhostuser.RequestGetConfig, Flags: 1, Payload: ut.Config(0, 256, 0, make([]byte, 256)),
+				}
+				var err error
+				for err == nil {
+					err = r.conn.Send(ask)
+				}
+				sent <- err
+			}()
+			// Both socket buffers are full when the session no longer takes anything.
+			eventually(t, "a blocked session", r.stuck())
+			end(r)
+			if err := r.wait(); !errors.Is(err, context.Canceled) {
+				t.Fatalf("Serve: %v", err)
+			}
+			if err := <-sent; err == nil {
+				t.Fatal("the front-end could go on")
+			}
+		})
+	}
+}
+
+// stuck returns a condition: answers wait unread, questions wait unread, and nothing moves any more.
+func (r *rig) stuck() func() bool {
+	var lastIn, lastOut, still int
+	return func() bool {
+		in, out, err := r.conn.Queued()
+		if err != nil {
+			r.Fatal(err)
+		}
+		if in != lastIn || out != lastOut || in == 0 || out == 0 {
+			still = 0
+		}
+		lastIn, lastOut = in, out
+		still++
+		return still > 50
+	}
+}
+
+func TestContextEndsAnIdleSession(t *testing.T) {
+	r := newRig(t, vhostuser.Options{})
+	r.alive()
+	r.cancel()
+	if err := r.wait(); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Serve: %v", err)
+	}
+}
+
+func TestContextEndsASessionInsideAMessage(t *testing.T) {
+	r := newRig(t, vhostuser.Options{})
+	if err := r.conn.SendRaw(header(5, 1, 264)); err != nil {
+		t.Fatal(err)
+	}
+	r.cancel()
+	if err := r.wait(); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Serve: %v", err)
+	}
+}

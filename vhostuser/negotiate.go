@@ -1,0 +1,74 @@
+package vhostuser
+
+import (
+	"github.com/pkg/errors"
+)
+
+// accept is the handler of messages that ask nothing of us.
+func (s *Session) accept(*message) ([]byte, error) { return nil, nil }
+
+func (s *Session) getFeatures(*message) ([]byte, error) {
+	return appendU64(s.scratch[:0], s.offeredFeatures()), nil
+}
+
+// offeredFeatures are the device's and bit 30, which says that there are protocol features.
+func (s *Session) offeredFeatures() uint64 {
+	return s.dev.Features()&^transportFeatures | featureProtocolFeatures
+}
+
+// setFeatures tells the device what the driver accepted. QEMU repeats it on live rings, which it must not disturb:
+// with bit 30 it changes nothing about them, and without bit 30 (a front-end that knows no SET_VRING_ENABLE) it enables
+// them all.
+func (s *Session) setFeatures(m *message) ([]byte, error) {
+	acked := u64(m.payload)
+	if extra := acked &^ s.offeredFeatures(); extra != 0 {
+		return nil, errors.Errorf("features %#x were not offered", extra)
+	}
+	device := acked &^ transportFeatures
+	if s.running > 0 && device != s.features {
+		return nil, errors.Errorf("features %#x instead of %#x while rings run", device, s.features)
+	}
+	if err := s.dev.SetFeatures(device); err != nil {
+		return nil, err
+	}
+	s.features = device
+	if acked&featureProtocolFeatures != 0 {
+		return nil, nil
+	}
+	for i := range s.rings {
+		if err := s.enable(i, true); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (s *Session) getProtocolFeatures(*message) ([]byte, error) {
+	return appendU64(s.scratch[:0], uint64(offered)), nil
+}
+
+func (s *Session) setProtocolFeatures(m *message) ([]byte, error) {
+	p := ProtocolFeatures(u64(m.payload))
+	if extra := p &^ offered; extra != 0 {
+		return nil, errors.Errorf("protocol features %v were not offered", extra)
+	}
+	s.protocol = p
+	return nil, nil
+}
+
+func (s *Session) getQueueNum(*message) ([]byte, error) {
+	return appendU64(s.scratch[:0], uint64(len(s.rings))), nil
+}
+
+// resetDevice is a virtio reset. QEMU sends it at realize, at machine reset and at driver reset, also to a device that
+// never ran. Connection, memory table, protocol features and the back-end channel stay: QEMU does not send them again.
+func (s *Session) resetDevice(*message) ([]byte, error) {
+	if err := s.dev.Reset(); err != nil {
+		return nil, fatalError{errors.Wrap(err, "reset the device")}
+	}
+	s.running = 0
+	for i := range s.rings {
+		s.rings[i].reset()
+	}
+	return nil, nil
+}

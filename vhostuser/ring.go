@@ -1,0 +1,117 @@
+package vhostuser
+
+import (
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/sys"
+	"github.com/vublk/vublk/virtio"
+)
+
+// setVringKick starts a ring, also without a descriptor. On a started ring it replaces the descriptor: the queue is
+// drained and starts again where it stood.
+func (s *Session) setVringKick(m *message) ([]byte, error) {
+	i, fd, err := s.ringFD(m)
+	if err != nil {
+		return nil, err
+	}
+	r := &s.rings[i]
+	if r.started {
+		if err := s.stop(i); err != nil {
+			_ = fd.Close()
+			return nil, err
+		}
+	}
+	_ = r.kick.Close()
+	r.kick = fd
+	if err := s.start(i); err != nil {
+		_ = r.kick.Close()
+		r.kick = nil
+		return nil, err
+	}
+	return nil, nil
+}
+
+// getVringBase stops a ring. The answer comes after the last request is done and the last used element is written:
+// from then on we leave the guest's memory alone. It stays the same when asked again.
+func (s *Session) getVringBase(m *message) ([]byte, error) {
+	v := decodeVringState(m.payload) // num is reserved
+	i, r, err := s.ring(uint64(v.index))
+	if err != nil {
+		return nil, err
+	}
+	if r.started {
+		if err := s.stop(i); err != nil {
+			return nil, err
+		}
+		_ = r.kick.Close()
+		r.kick = nil
+	}
+	return vringState{index: v.index, num: uint32(r.base)}.append(s.scratch[:0]), nil
+}
+
+// start makes a queue of the ring's configuration, all of which is judged here, and hands it to the device.
+func (s *Session) start(i int) error {
+	q, err := s.activate(i)
+	if err != nil {
+		return err
+	}
+	r := &s.rings[i]
+	q.SetEnabled(r.enabled)
+	// Once, unasked: an interrupt that our predecessor owed when it died is lost otherwise, and the notification
+	// state that would tell whether one is due died with it.
+	if err := q.Notify(); err != nil {
+		_ = q.Close()
+		return errors.Wrapf(err, "notify ring %d at its start", i)
+	}
+	if err := s.dev.StartQueue(i, q); err != nil {
+		return errors.Wrapf(err, "start ring %d", i)
+	}
+	r.started = true
+	s.running++
+	s.log.Debug("vhost-user ring started", "ring", i, "size", r.num, "base", uint32(r.base), "enabled", r.enabled)
+	return nil
+}
+
+// activate validates a ring's configuration. The queue gets duplicates of the descriptors.
+func (s *Session) activate(i int) (q *virtio.Queue, err error) {
+	if s.memory.table == nil {
+		return nil, errors.Errorf("ring %d is started without guest memory", i)
+	}
+	r := &s.rings[i]
+	var fds [3]*sys.FD
+	defer func() { // those that the queue did not take
+		for _, f := range fds {
+			_ = f.Close()
+		}
+	}()
+	for n, f := range []*sys.FD{r.kick, r.call, r.err} {
+		if fds[n], err = duplicate(f); err != nil {
+			return nil, err
+		}
+	}
+	q, err = virtio.Activate(virtio.Config{
+		Index: i, Size: r.num, Features: virtio.Features(s.features), Base: r.base, Memory: s.memory.table,
+		Desc: r.addr.desc, Driver: r.addr.driver, Device: r.addr.device,
+		Kick: fds[0].Int(), Call: fds[1].Int(), Err: fds[2].Int(),
+	})
+	if err != nil {
+		return nil, errors.Wrapf(err, "ring %d", i)
+	}
+	for _, f := range fds {
+		f.Disown()
+	}
+	return q, nil
+}
+
+// stop drains a started ring and remembers where it stands.
+func (s *Session) stop(i int) error {
+	base, err := s.dev.StopQueue(i)
+	if err != nil {
+		return fatalError{errors.Wrapf(err, "stop ring %d", i)}
+	}
+	r := &s.rings[i]
+	r.base, r.started = base, false
+	s.running--
+	s.log.Debug("vhost-user ring stopped", "ring", i, "base", uint32(base))
+	return nil
+}

@@ -1,0 +1,155 @@
+package vhostuser
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+
+	"github.com/pkg/errors"
+)
+
+// Defaults and limits of Options.
+const (
+	// MaxQueues is the most rings that SET_VRING_KICK can name: its index has 8 bits.
+	MaxQueues = 256
+	// DefaultMemSlots is what GET_MAX_MEM_SLOTS answers. QEMU refuses a reconnect when the number went down.
+	DefaultMemSlots = 509
+)
+
+// Options of a Session. The zero value is good.
+type Options struct {
+	// Queues is the answer to GET_QUEUE_NUM, 0: MaxQueues. QEMU asks for one per virtual CPU and refuses the device
+	// when there are fewer, so offer many: a queue costs nothing until it starts.
+	Queues int
+	// MemSlots is the answer to GET_MAX_MEM_SLOTS, 0: DefaultMemSlots.
+	MemSlots int
+	// Log gets the session's messages, nil: none.
+	Log *slog.Logger
+	// Trace logs every message in both directions, at level info.
+	Trace bool
+}
+
+// Session is one front-end's connection, from accept to its end.
+//
+// Its state is what the front-end said, and survives everything but the connection: QEMU does not repeat the memory
+// table after stop and cont, system_reset or RESET_DEVICE.
+//
+//	            SET_VRING_NUM BASE ADDR CALL ERR              SET_VRING_KICK
+//	configured ─────────────────────────────────► configured ───────────────► started
+//	    ▲                                                                        │
+//	    └────────────────── GET_VRING_BASE, RESET_DEVICE (drained) ──────────────┘
+//
+// Whether a ring is enabled is independent of that (SET_VRING_ENABLE) and takes effect when it is started.
+type Session struct {
+	conn conn
+	dev  Device
+	log  *slog.Logger
+	opts Options
+
+	protocol ProtocolFeatures // negotiated
+	features uint64           // acked, without those of the transport
+	memory   memory
+	rings    []vring
+	running  int // started rings
+	unknown  map[Request]bool
+
+	scratch [configHeadSize + configMaxSize]byte // replies are built here
+
+	backend backendChannel
+	ctx     context.Context // done: Fail was called, or the context of Serve is done
+	cancel  context.CancelCauseFunc
+}
+
+// NewSession takes conn; Serve closes it.
+func NewSession(sock *net.UnixConn, dev Device, o Options) *Session {
+	if o.Queues <= 0 || o.Queues > MaxQueues {
+		o.Queues = MaxQueues
+	}
+	if o.MemSlots <= 0 {
+		o.MemSlots = DefaultMemSlots
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Session{dev: dev, log: o.Log, opts: o, rings: make([]vring, o.Queues)}
+	s.conn.sock = sock
+	s.backend.log, s.backend.trace = o.Log, o.Trace
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	return s
+}
+
+// Events returns the calls that the device makes back to this session.
+func (s *Session) Events() Events {
+	return Events{ConfigChanged: s.ConfigChanged, Fail: s.Fail}
+}
+
+// Fail ends the session with err: Serve returns it. Any goroutine, any number of times; the first counts.
+func (s *Session) Fail(err error) {
+	if err == nil {
+		err = errors.New("session failed")
+	}
+	s.cancel(err)
+}
+
+// ConfigChanged tells the front-end that the configuration space changed (CONFIG_CHANGE). Any goroutine; it never
+// waits. With no ring started, when the front-end would ignore it, it is kept until the next start.
+func (s *Session) ConfigChanged() { s.backend.configChanged() }
+
+// Serve handles messages until the front-end leaves (nil), breaks the protocol (*ProtocolError), the device fails, ctx
+// is done (its cause) or Fail is called (its error). When it returns, every queue is stopped and drained, and all
+// descriptors, mappings and the connection are gone. Call it once.
+func (s *Session) Serve(ctx context.Context) error {
+	stopCaller := context.AfterFunc(ctx, func() { s.cancel(context.Cause(ctx)) })
+	defer stopCaller()
+	stopWake := context.AfterFunc(s.ctx, s.conn.wake)
+	err := s.loop()
+	if woken(err) && s.ctx.Err() != nil {
+		err = context.Cause(s.ctx)
+	}
+	stopWake()
+	s.cancel(nil)
+	return s.end(err)
+}
+
+// loop handles one message at a time, in order.
+func (s *Session) loop() error {
+	var m message
+	for {
+		err := s.conn.receive(&m)
+		if err == nil {
+			s.traceRequest(&m)
+			err = s.dispatch(&m)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		// Only now, when the front-end has its answer and may read another of our messages.
+		s.backend.setRunning(s.running > 0)
+	}
+}
+
+// end drains the device and lets go of everything. The connection is closed last: a front-end that sees its end reads
+// the used indices.
+func (s *Session) end(err error) error {
+	s.backend.close()
+	resetErr := s.dev.Reset()
+	for i := range s.rings {
+		s.rings[i].close()
+	}
+	memErr := s.dropMemory()
+	_ = s.conn.sock.Close() // nothing of ours is buffered in it
+	for _, e := range []error{resetErr, memErr} {
+		switch {
+		case e == nil:
+		case err == nil:
+			err = e
+		default:
+			s.log.Warn("vhost-user session did not end cleanly", "error", e)
+		}
+	}
+	return err
+}

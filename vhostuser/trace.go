@@ -1,0 +1,72 @@
+package vhostuser
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+// traceRequest and traceReply log one line per message, for Options.Trace. Arrows as in a packet dump: "->" to us.
+func (s *Session) traceRequest(m *message) {
+	if s.opts.Trace {
+		s.log.Info("vhost-user", "dir", "->", "request", m.request, "flags", m.flags, "size", m.size,
+			"fds", len(m.fds), "payload", describe(m.request, m.payload))
+	}
+}
+
+func (s *Session) traceReply(r Request, body []byte) {
+	if s.opts.Trace {
+		s.log.Info("vhost-user", "dir", "<-", "request", r, "flags", flagVersion|flagReply, "size", len(body),
+			"fds", 0, "payload", describe(r, body))
+	}
+}
+
+// describe decodes a payload for the reader of a trace. It is called before anything was checked.
+func describe(r Request, b []byte) string {
+	switch {
+	case len(b) == 0:
+		return ""
+	case r == RequestSetMemTable && len(b) >= memTableHeadSize && (len(b)-memTableHeadSize)%regionSize == 0:
+		return describeRegions(binary.NativeEndian.Uint32(b), b[memTableHeadSize:])
+	case (r == RequestAddMemReg || r == RequestRemMemReg) && len(b) == memRegSize:
+		return describeRegions(1, b[8:])
+	case r == RequestSetVringAddr && len(b) == vringAddrSize:
+		a := decodeVringAddr(b)
+		return fmt.Sprintf("vq=%d flags=%d desc=%x used=%x avail=%x log=%x",
+			a.index, a.flags, a.desc, a.device, a.driver, a.log)
+	case (r == RequestGetConfig || r == RequestSetConfig) && len(b) >= configHeadSize:
+		c, _ := decodeConfig(b)
+		return fmt.Sprintf("off=%d size=%d flags=%d data=%x", c.offset, c.size, c.flags, c.data)
+	case len(b) != u64Size:
+		return fmt.Sprintf("%x", b)
+	}
+	return describeWord(r, b)
+}
+
+// describeWord is for the payloads of 8 bytes, acks among them.
+func describeWord(r Request, b []byte) string {
+	switch r {
+	case RequestSetVringNum, RequestSetVringBase, RequestGetVringBase, RequestSetVringEnable:
+		v := decodeVringState(b)
+		return fmt.Sprintf("vq=%d num=%d (%#x)", v.index, v.num, v.num)
+	case RequestSetVringKick, RequestSetVringCall, RequestSetVringErr:
+		f := decodeVringFile(b)
+		if f.noFD {
+			return fmt.Sprintf("vq=%d nofd", f.index)
+		}
+		return fmt.Sprintf("vq=%d", f.index)
+	default:
+		return fmt.Sprintf("%#x", u64(b))
+	}
+}
+
+func describeRegions(n uint32, b []byte) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "n=%d", n)
+	for ; len(b) >= regionSize; b = b[regionSize:] {
+		r := decodeRegion(b)
+		fmt.Fprintf(&s, " [gpa=%x size=%x uva=%x off=%x]",
+			uint64(r.GPA), r.Size, uint64(r.UserAddr), r.Offset)
+	}
+	return s.String()
+}

@@ -1,0 +1,34 @@
+package guestmem
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Iovecs are handed to the kernel as they are.
+var (
+	_ [16]byte = [unsafe.Sizeof(Iovec{})]byte{}
+	_ [8]byte  = [unsafe.Offsetof(Iovec{}.Len)]byte{}
+)
+
+// mapShared maps size bytes of fd.
+func mapShared(fd int, offset, size uint64) (uint64, error) {
+	// Safe because the kernel chooses the place, so nothing of Go's is replaced; only the integer is kept.
+	p, err := unix.MmapPtr(fd, int64(offset), nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_NORESERVE)
+	return uint64(uintptr(p)), err
+}
+
+// unmap undoes mapShared.
+func unmap(addr, size uint64) error {
+	// Safe because addr and size are those of a live mapping of ours without any reference left.
+	return unix.MunmapPtr(unsafe.Add(unsafe.Pointer(nil), uintptr(addr)), uintptr(size))
+}
+
+// hostBytes views n bytes of guest memory.
+func hostBytes(addr, n uint64) []byte {
+	// Safe because addr and n come from a translation by a Table that the caller holds, and the view does not outlive
+	// the copy it is made for.
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))), int(n))
+}

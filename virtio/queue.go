@@ -1,0 +1,279 @@
+package virtio
+
+import (
+	"runtime/debug"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/sys"
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// ErrClosed is the sticky error of a closed Queue that was not broken before.
+var ErrClosed = errors.New("queue is closed")
+
+// Queue is the device's side of one virtqueue. See the package comment for who may call.
+//
+//	Activate ──► idle ◄── SetEnabled ──► live ──► Stop ──► stopped ──► Close
+//	               └────────── Break ──────┴──► broken ─────────────────┘
+//
+// Only a live queue fetches. Chains in flight are pushed and published in any state; a broken queue only forgets them.
+type Queue struct {
+	// What the data path asks first.
+	live     bool // enabled, not stopped, not broken
+	packed   bool // ring format: which of the next two is in use
+	eventIdx bool
+	indirect bool
+	split    splitRing
+	ring     packedRing
+	inflight inflight
+	lookup   guestmem.Lookup
+	kicks    kickState
+	notifier notifier
+	err      error
+
+	state queueState
+}
+
+// queueState is what the control path knows of a Queue.
+type queueState struct {
+	index    int
+	size     uint32
+	features Features
+	at       addresses
+	memory   *guestmem.Table
+	kick     *sys.FD
+	enabled  bool
+	stopped  bool
+	closed   bool
+}
+
+// Activate validates c as a whole and returns a queue that is not enabled yet. It retains c.Memory and takes the
+// eventfds over; when it fails it does neither.
+func Activate(c Config) (*Queue, error) {
+	q, err := activate(c)
+	if err != nil {
+		return nil, errors.Wrapf(err, "queue %d", c.Index)
+	}
+	c.Memory.Retain()
+	q.state.kick = own(c.Kick)
+	q.notifier.call, q.notifier.errfd = own(c.Call), own(c.Err)
+	return q, nil
+}
+
+// activate reads the rings, under a guard of its own: the caller may be a session, which has none.
+func activate(c Config) (q *Queue, err error) {
+	defer guestmem.Recover(&err)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	q = &Queue{
+		packed:   c.Features.Has(FeatureRingPacked),
+		eventIdx: c.Features.Has(FeatureEventIdx),
+		indirect: c.Features.Has(FeatureIndirectDesc),
+		notifier: notifier{onEmpty: c.Features.Has(FeatureNotifyOnEmpty)},
+		state:    queueState{index: c.Index, size: c.Size, features: c.Features},
+	}
+	if err := q.moveTo(c.Memory, addresses{desc: c.Desc, driver: c.Driver, device: c.Device}); err != nil {
+		return nil, err
+	}
+	return q, q.begin(c.Base)
+}
+
+// own makes an owned descriptor of a number, nil of none.
+func own(fd int) *sys.FD {
+	if fd < 0 {
+		return nil
+	}
+	return sys.NewFD(fd)
+}
+
+// moveTo finds the rings in m and takes them from there from now on. On an error nothing has changed.
+func (q *Queue) moveTo(m *guestmem.Table, at addresses) error {
+	p, err := at.locate(m, q.state.size, q.packed)
+	if err != nil {
+		return err
+	}
+	if q.packed {
+		q.ring.place(p, q.state.size)
+	} else {
+		q.split.place(p, q.state.size)
+	}
+	q.lookup.Reset(m)
+	q.kicks = kicksUnknown
+	q.state.memory, q.state.at = m, at
+	return nil
+}
+
+// begin sets the ring's indices.
+func (q *Queue) begin(b Base) error {
+	if q.packed {
+		// A packed buffer id is any 16-bit number.
+		q.inflight = newInflight(1<<16, q.state.size)
+		lost, err := q.ring.begin(b)
+		q.inflight.slots = lost
+		return err
+	}
+	q.inflight = newInflight(q.state.size, q.state.size)
+	return q.split.begin(b)
+}
+
+// settle recomputes live.
+func (q *Queue) settle() {
+	q.live = q.state.enabled && !q.state.stopped && q.err == nil
+}
+
+// Next fetches the next available chain into c, which it overwrites. It returns false when there is none, or when the
+// queue is not enabled. An error is sticky: a *ChainError that the driver caused just now, or what the queue was broken
+// with.
+func (q *Queue) Next(c *Chain) (bool, error) {
+	if !q.live {
+		return false, q.err
+	}
+	var ok bool
+	var at uint16
+	var r Reason
+	c.reset()
+	if q.packed {
+		ok, at, r = q.fetchPacked(c)
+	} else {
+		ok, at, r = q.fetchSplit(c)
+	}
+	if r != reasonNone {
+		q.Break(&ChainError{Head: at, Reason: r})
+		return false, q.err
+	}
+	return ok, nil
+}
+
+// Push completes a chain of which the device wrote written bytes. The driver does not see it before Publish.
+func (q *Queue) Push(t Token, written uint32) {
+	q.inflight.complete(t) // first: should the ring be gone, the chain does not stay in flight
+	switch {
+	case q.err != nil:
+	case q.packed:
+		q.ring.push(t, written)
+	default:
+		q.split.push(t, written)
+	}
+}
+
+// Pending tells cheaply whether Next would find something.
+func (q *Queue) Pending() bool {
+	switch {
+	case !q.live:
+		return false
+	case q.packed:
+		return q.ring.pending()
+	default:
+		return q.split.pending()
+	}
+}
+
+// InFlight is how many chains were fetched and not pushed.
+func (q *Queue) InFlight() int { return q.inflight.count }
+
+// SetEnabled lets the queue fetch or not. Chains in flight are not affected.
+func (q *Queue) SetEnabled(on bool) {
+	q.state.enabled = on
+	q.settle()
+}
+
+// Enabled returns what SetEnabled said.
+func (q *Queue) Enabled() bool { return q.state.enabled }
+
+// Stop publishes what was pushed, ends fetching for good and returns where another can go on. Nothing may be in flight.
+// After that the queue writes no guest memory. When only the call fails, the base beside the error is valid.
+func (q *Queue) Stop() (Base, error) {
+	if n := q.InFlight(); n != 0 {
+		return 0, errors.Errorf("queue %d: %d requests are in flight", q.state.index, n)
+	}
+	_, err := q.Publish()
+	q.state.stopped = true
+	q.settle()
+	if q.packed {
+		return packedBase(q.ring.avail, q.ring.used), err
+	}
+	return Base(q.split.availIdx), err
+}
+
+// Close gives eventfds and memory back. Idempotent. Requests in flight are the caller's: it keeps the memory table
+// under which it fetched them until they have ended.
+func (q *Queue) Close() error {
+	if q.state.closed {
+		return nil
+	}
+	q.state.closed = true
+	if q.err == nil {
+		q.err = ErrClosed
+	}
+	q.settle()
+	q.lookup.Reset(nil)
+	q.state.memory.Release()
+	q.state.memory = nil
+	err := q.state.kick.Close()
+	for _, fd := range []*sys.FD{q.notifier.call, q.notifier.errfd} {
+		if e := fd.Close(); err == nil {
+			err = e
+		}
+	}
+	q.notifier.call, q.notifier.errfd = nil, nil
+	return err
+}
+
+// Break ends fetching for good because of err, which Next and Err return from now on, and signals the err eventfd. Only
+// the first call counts.
+func (q *Queue) Break(err error) {
+	if q.err != nil || err == nil {
+		return
+	}
+	q.err = err
+	q.settle()
+	q.notifier.failed()
+}
+
+// Err returns what the queue was broken with, ErrClosed after Close, or nil.
+func (q *Queue) Err() error { return q.err }
+
+// KickFD returns the kick eventfd, -1 when there is none.
+func (q *Queue) KickFD() int { return q.state.kick.Int() }
+
+// Index returns the number of the queue.
+func (q *Queue) Index() int { return q.state.index }
+
+// Size returns the number of descriptors.
+func (q *Queue) Size() int { return int(q.state.size) }
+
+// Features returns what was negotiated when the queue was activated.
+func (q *Queue) Features() Features { return q.state.features }
+
+// Memory returns the table under which Next fetches. Whoever works on a chain longer than this queue keeps its memory
+// retains it.
+func (q *Queue) Memory() *guestmem.Table { return q.state.memory }
+
+// SetMemory moves the queue to another memory table, which it retains. Chains in flight stay where they are. When the
+// rings are not in there the queue is broken, and keeps the old table.
+func (q *Queue) SetMemory(m *guestmem.Table) error {
+	if q.state.closed {
+		return ErrClosed
+	}
+	old := q.state.memory
+	if err := q.moveTo(m, q.state.at); err != nil {
+		err = errors.Wrapf(err, "queue %d under a new memory table", q.state.index)
+		q.Break(err)
+		return err
+	}
+	m.Retain()
+	old.Release()
+	return nil
+}
+
+// SetAddresses moves the rings. On an error nothing has changed.
+func (q *Queue) SetAddresses(desc, driver, device guestmem.FrontendVA) error {
+	if q.state.closed {
+		return ErrClosed
+	}
+	err := q.moveTo(q.state.memory, addresses{desc: desc, driver: driver, device: device})
+	return errors.Wrapf(err, "queue %d", q.state.index)
+}
