@@ -43,10 +43,11 @@ type Device struct {
 	noPunchHole, noZeroRange atomic.Bool
 	ioErrors                 atomic.Uint64
 
-	mu     sync.Mutex
-	table  *guestmem.Table
-	queues []*queue // by index; nil: not started
-	held   bool
+	mu      sync.Mutex
+	table   *guestmem.Table
+	queues  []*queue // by index; nil: not started
+	held    bool
+	retired Stats // of queues that have stopped
 }
 
 // NewDevice makes a device on disk. The Disk stays the caller's, who closes it after the device.
@@ -187,6 +188,7 @@ func (d *Device) StopQueue(i int) (virtio.Base, error) {
 	r := <-told // without the mutex: a hung disk must not hide what is in flight
 	d.mu.Lock()
 	d.queues[i] = nil
+	d.retired.add(&q.count)
 	d.mu.Unlock()
 	if err := q.vq.Close(); r.err == nil {
 		r.err = err

@@ -18,6 +18,7 @@ type padded struct {
 type flushState struct {
 	dirty   []padded      // by worker
 	flushed atomic.Uint64 // modifications known to be stable
+	syncs   atomic.Uint64 // fdatasyncs done
 	failed  atomic.Bool   // an fdatasync failed: what it dropped cannot be made durable any more
 
 	running bool
@@ -78,6 +79,7 @@ func (w *worker) joinFlush(d *Device, f flushWaiter) {
 func (w *worker) startFsync(d *Device) {
 	d.flush.running = true
 	d.flush.covers = d.modified()
+	d.flush.syncs.Add(1)
 	w.sqe(kindFsync, d.homeIndex).Fsync(d.fd, true)
 }
 

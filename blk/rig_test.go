@@ -2,6 +2,7 @@ package blk_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"testing"
 
 	"github.com/vublk/vublk/blk"
@@ -172,23 +173,28 @@ func (r *rig) roundTrip(q int, req virtiotest.Request) uint32 {
 // next publishes and waits for one completion.
 func (r *rig) next(q int) virtiotest.Completion {
 	r.t.Helper()
-	d := r.drivers[q]
-	if _, err := d.Publish(); err != nil {
+	c, err := r.await(q)
+	if err != nil {
 		r.t.Fatal(err)
 	}
+	return c
+}
+
+// await is next for other goroutines than the test's.
+func (r *rig) await(q int) (virtiotest.Completion, error) {
+	d := r.drivers[q]
+	if _, err := d.Publish(); err != nil {
+		return virtiotest.Completion{}, err
+	}
 	for {
-		c, ok, err := d.Reap()
-		if err != nil {
-			r.t.Fatal(err)
+		if c, ok, err := d.Reap(); ok || err != nil {
+			return c, err
 		}
-		if ok {
-			return c
+		if d.EnableCalls() {
+			continue
 		}
 		if called, err := d.WaitCall(waitLong); err != nil || !called {
-			if c, ok, _ := d.Reap(); ok {
-				return c
-			}
-			r.t.Fatalf("queue %d: no completion (%v); in flight: %v", q, err, r.pool.Pending())
+			return virtiotest.Completion{}, fmt.Errorf("queue %d: no completion (%v); in flight: %v", q, err, r.pool.Pending())
 		}
 	}
 }
