@@ -26,6 +26,7 @@ type Device struct {
 	unit                int64
 	offsetMask, memMask uint64
 	partial             bool // a request may cover units in part
+	block               bool // the Disk is a block device
 
 	offered   virtio.Features
 	ackedBits atomic.Uint64
@@ -71,6 +72,7 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 		return nil, errors.Errorf("%s is neither an InlineDisk nor a RingDisk", info.Name)
 	}
 	d.offsetMask, d.memMask = uint64(d.unit-1), uint64(max(info.MemAlign, 1)-1)
+	d.block = info.Block
 	d.partial = d.unit > int64(o.LogicalBlockSize)
 	d.offered = offer(&o, info)
 	d.capacity.Store(uint64(info.Size) / SectorSize)
@@ -218,6 +220,9 @@ func (d *Device) Reset() error {
 func (d *Device) Flush() error {
 	if d.opt.ReadOnly || d.inline != nil || d.opt.Cache == CacheUnsafe {
 		return nil
+	}
+	if d.flush.failed.Load() {
+		return errors.Errorf("an earlier fdatasync of %s failed: what it dropped is lost", d.disk.Info().Name)
 	}
 	covers := d.modified()
 	if d.flush.flushed.Load() >= covers {

@@ -77,8 +77,10 @@ func TestModel(t *testing.T) {
 				m := &model{r: r, seed: rand.Uint64(), want: make([]byte, modelSize)}
 				t.Logf("seed %#x", m.seed)
 				done := make(chan error, c.queues)
-				for q := range c.queues {
+				for range c.queues {
 					m.alloc()
+				}
+				for q := range c.queues {
 					go func() { done <- m.run(q, c.queues, 400) }()
 				}
 				for range c.queues {

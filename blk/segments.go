@@ -86,15 +86,18 @@ func (w *worker) mayUnmap(s *slot) bool {
 // fallocate discards or zeroes the whole units of the current segment (fallocate(2); block devices since Linux 4.9).
 func (w *worker) fallocate(d *Device, s *slot) {
 	s.step = stepFallocate
-	mode := uint32(unix.FALLOC_FL_KEEP_SIZE)
-	if w.mayUnmap(s) && !d.noPunchHole.Load() {
-		mode |= unix.FALLOC_FL_PUNCH_HOLE
-	} else {
-		mode |= unix.FALLOC_FL_ZERO_RANGE
-	}
 	n := s.left - s.left&d.offsetMask
 	s.piece = uint32(n)
-	w.sqe(kindRequest, s.id).Fallocate(d.fd, mode, uint64(s.off), n)
+	e := w.sqe(kindRequest, s.id)
+	if s.kind == RequestDiscard && d.block && w.ring.Features().Has(iouring.FeatureBlockDiscard) {
+		e.BlockDiscard(d.fd, uint64(s.off), n)
+		return
+	}
+	mode := uint32(unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_ZERO_RANGE)
+	if w.mayUnmap(s) && (s.kind == RequestDiscard || !d.noPunchHole.Load()) {
+		mode = unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_PUNCH_HOLE
+	}
+	e.Fallocate(d.fd, mode, uint64(s.off), n)
 }
 
 // cannotFallocate remembers what the Disk cannot do, and does without: a discard is a hint, zeroes are written.

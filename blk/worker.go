@@ -121,10 +121,7 @@ func (w *worker) run(ready chan<- error) {
 	defer close(w.pool.ended[w.id])
 	runtime.LockOSThread() // never unlocked: the ring belongs to the thread
 	debug.SetPanicOnFault(true)
-	err := w.ring.Enable()
-	if err == nil {
-		err = w.armDoorbell()
-	}
+	err := w.enable()
 	ready <- err
 	if err != nil {
 		return
@@ -141,6 +138,25 @@ func (w *worker) run(ready chan<- error) {
 		w.reap()
 		w.publish()
 	}
+}
+
+// ioThreads bounds the io-wq threads of a worker. They run what the kernel cannot do without blocking, every fdatasync
+// for one; with the kernel's default, 4 a CPU, a few disks that hang would stop all others.
+const ioThreads = 256
+
+// enable takes the ring into use on the calling thread.
+func (w *worker) enable() error {
+	if err := w.ring.Enable(); err != nil {
+		return err
+	}
+	if err := w.ring.SetIOWQWorkers(ioThreads, 0); err != nil {
+		return err
+	}
+	var unsupported *iouring.UnsupportedError
+	if err := w.ring.RegisterRingFD(); err != nil && !errors.As(err, &unsupported) {
+		return err
+	}
+	return w.armDoorbell()
 }
 
 func (w *worker) close() {
