@@ -193,8 +193,12 @@ func (r *rig) await(q int) (virtiotest.Completion, error) {
 		if d.EnableCalls() {
 			continue
 		}
-		if called, err := d.WaitCall(waitLong); err != nil || !called {
-			return virtiotest.Completion{}, fmt.Errorf("queue %d: no completion (%v); in flight: %v", q, err, r.pool.Pending())
+		called, err := d.WaitCall(waitLong)
+		if err != nil {
+			return virtiotest.Completion{}, err
+		}
+		if !called {
+			return virtiotest.Completion{}, fmt.Errorf("queue %d: no completion; in flight: %v", q, r.pool.Pending())
 		}
 	}
 }

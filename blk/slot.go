@@ -103,8 +103,6 @@ func (l *slotList) pop(slots []slot) *slot {
 	return s
 }
 
-func (l *slotList) empty() bool { return l.head == none }
-
 // row returns the slot's remaining iovecs, in the worker's arena.
 func (w *worker) row(s *slot) []guestmem.Iovec {
 	at := s.id*rowLen + s.first

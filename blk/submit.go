@@ -70,7 +70,7 @@ func (w *worker) submitDirect(s *slot) {
 	}
 	n := min(len(row), maxIovecs)
 	if s.left > maxIOBytes {
-		n = w.fit(s, row[:n])
+		n = fit(row[:n])
 	}
 	switch {
 	case s.kind == RequestIn && n == 1:
@@ -86,7 +86,7 @@ func (w *worker) submitDirect(s *slot) {
 }
 
 // fit returns how many iovecs, one at least, stay within what one system call moves.
-func (w *worker) fit(s *slot, row []guestmem.Iovec) int {
+func fit(row []guestmem.Iovec) int {
 	sum := uint64(0)
 	for i, v := range row {
 		if sum += v.Len; sum > maxIOBytes {
