@@ -3,6 +3,7 @@ module github.com/vublk/vublk
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0 // indirect
 	github.com/containerd/log v0.1.0 // indirect
 	github.com/containerd/ttrpc v1.2.10 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect

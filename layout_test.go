@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"cmd/vublk":               {"blk", "internal/bench", "internal/cli", "internal/export", "iouring"},
 	"internal/bench":          {"blk", "internal/sys", "iouring", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
 	"internal/cli":            {"blk", "internal/export", "iouring", "vhostuser"},
+	"internal/cli/clitest":    {"internal/leaktest", "internal/sys", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
 	"internal/export":         {"blk", "internal/sys", "iouring", "vhostuser", "virtio", "virtio/guestmem"},
 	"internal/leaktest":       {},
 	"internal/sys":            {},
@@ -36,9 +37,6 @@ var mayImport = map[string][]string{
 	"virtio/guestmem":         {"internal/sys"},
 	"virtio/virtiotest":       {"internal/sys", "virtio", "virtio/guestmem"},
 }
-
-// testOnly packages may be imported by tests of every package, and by each other.
-var testOnly = []string{"internal/leaktest", "vhostuser/vhostusertest", "virtio/virtiotest"}
 
 // maxLines is the roof for a file; generated ones apart.
 const maxLines = 600

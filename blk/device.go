@@ -129,18 +129,12 @@ func (d *Device) SetMemory(t *guestmem.Table) error {
 		d.table.Release()
 	}
 	d.table = t
-	var first error
 	for _, q := range d.queues {
-		if q == nil {
-			continue
+		if q != nil {
+			q.w.do(func() { q.w.adopt(q, t) })
 		}
-		q.w.do(func() {
-			if err := q.w.adopt(q, t); err != nil && first == nil {
-				first = err
-			}
-		})
 	}
-	return first
+	return nil
 }
 
 // StartQueue begins to serve queue i. The device owns q from here on, also when it fails.

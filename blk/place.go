@@ -1,8 +1,6 @@
 package blk
 
 import (
-	"github.com/pkg/errors"
-
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
 )
@@ -69,13 +67,12 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// adopt makes a queue use memory table t. Requests under the old one end under the old one.
-func (w *worker) adopt(q *queue, t *guestmem.Table) error {
+// adopt makes a queue use memory table t. Requests under the old one end under the old one. A queue whose rings are not
+// in the new one breaks; that is its driver's trouble, and no reason to refuse the table.
+func (w *worker) adopt(q *queue, t *guestmem.Table) {
 	q.gen.retire()
 	q.gen = newGeneration(t)
 	if err := guarded(func() error { return q.vq.SetMemory(t) }); err != nil {
 		w.breakQueue(q, err)
-		return errors.Wrapf(err, "queue %d under the new memory table", q.index)
 	}
-	return nil
 }

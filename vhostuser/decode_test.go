@@ -3,9 +3,10 @@ package vhostuser
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"strings"
 	"testing"
+
+	"github.com/pkg/errors"
 )
 
 func TestTableIsComplete(t *testing.T) {

@@ -26,9 +26,9 @@
 // # What is trusted
 //
 // Nothing that the front-end sends: it may be clumsy or gone in the middle of a message. A message that it may go on
-// after is refused (a nack when it asked for an ack); everything else ends the session with a ProtocolError, after all
-// rings are drained. Only then does the front-end see its connection close: it must not read a used index that still
-// moves.
+// after is refused: a nack when it asked for an ack, a log line when its guest is to blame. Everything else ends the
+// session with a ProtocolError, after all rings are drained. Only then does the front-end see its connection close: it
+// must not read a used index that still moves.
 //
 // Read next: Session, then the comment of Device, then package virtio.
 package vhostuser

@@ -30,8 +30,8 @@ type fatalError struct{ error }
 
 func (e fatalError) Unwrap() error { return e.error }
 
-// harmlessError wraps a handler's refusal that changed nothing and that a guest can provoke: a front-end that did not
-// ask for an ack keeps its session.
+// harmlessError wraps a handler's refusal that leaves a known state and that a guest can provoke through a sane
+// front-end: one that did not ask for an ack keeps its session.
 type harmlessError struct{ error }
 
 func (e harmlessError) Unwrap() error { return e.error }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vublk/vublk/vhostuser"
 	ut "github.com/vublk/vublk/vhostuser/vhostusertest"
+	"github.com/vublk/vublk/virtio/guestmem"
 )
 
 // Descriptor 0 is legal, and is not "none".
@@ -48,15 +49,17 @@ func TestRingsThatCannotStart(t *testing.T) {
 	good := func() (num, base uint32, addr []byte) { return 128, 0, ringAddr(0) }
 	at := traceUVA + 0x10000
 	for name, change := range map[string]func(num, base *uint32, addr *[]byte){
-		"size 0":                func(num, _ *uint32, _ *[]byte) { *num = 0 },
-		"not a power of two":    func(num, _ *uint32, _ *[]byte) { *num = 100 },
-		"size 65536":            func(num, _ *uint32, _ *[]byte) { *num = 65536 },
-		"size 2^31":             func(num, _ *uint32, _ *[]byte) { *num = 1 << 31 },
-		"base over 16 bits":     func(_, base *uint32, _ *[]byte) { *base = 1 << 16 },
-		"no addresses":          func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, 0, 0, 0) },
-		"descriptors outside":   func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, traceUVA-0x1000, at, at+0x1000) },
-		"guest addresses":       func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, 0x10000, 0x10800, 0x11000) },
-		"last byte outside":     func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, traceUVA+traceSize-0x7f0, at, at+0x1000) },
+		"size 0":              func(num, _ *uint32, _ *[]byte) { *num = 0 },
+		"not a power of two":  func(num, _ *uint32, _ *[]byte) { *num = 100 },
+		"size 65536":          func(num, _ *uint32, _ *[]byte) { *num = 65536 },
+		"size 2^31":           func(num, _ *uint32, _ *[]byte) { *num = 1 << 31 },
+		"base over 16 bits":   func(_, base *uint32, _ *[]byte) { *base = 1 << 16 },
+		"no addresses":        func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, 0, 0, 0) },
+		"descriptors outside": func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, traceUVA-0x1000, at, at+0x1000) },
+		"guest addresses":     func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, 0x10000, 0x10800, 0x11000) },
+		"last byte outside": func(_, _ *uint32, a *[]byte) {
+			*a = ut.VringAddr(0, traceUVA+guestmem.FrontendVA(traceSize)-0x7f0, at, at+0x1000)
+		},
 		"used ring wraps":       func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, at, at+0x800, ^traceUVA|0xfff) },
 		"descriptors unaligned": func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, at+8, at+0x900, at+0x1000) },
 		"available unaligned":   func(_, _ *uint32, a *[]byte) { *a = ut.VringAddr(0, at, at+0x801, at+0x1000) },
@@ -69,7 +72,14 @@ func TestRingsThatCannotStart(t *testing.T) {
 			r.set(vhostuser.RequestSetVringNum, ut.VringState(0, num))
 			r.set(vhostuser.RequestSetVringBase, ut.VringState(0, base))
 			r.set(vhostuser.RequestSetVringAddr, addr)
+			errfd := eventfd(t)
+			r.ok(vhostuser.RequestSetVringErr, ut.U64(0), errfd)
 			r.refused(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t))
+			r.set(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t)) // as QEMU 7.2 does
+			r.alive()
+			if n := r.drained(errfd); n != 2 {
+				t.Fatalf("err was signalled %d times, want 2", n)
+			}
 			if b := r.base(0); b != base {
 				t.Fatalf("base %#x, want %#x", b, base)
 			}

@@ -153,11 +153,11 @@ func (r *rig) base(i uint32) uint32 {
 // The guest of the appendix of the protocol page: 256 MiB, seen by QEMU at traceUVA.
 const (
 	traceUVA  guestmem.FrontendVA = 0x7fe42ffff000
-	traceSize                     = 0x10000000
+	traceSize int64               = 0x10000000
 )
 
 var (
-	traceRegion = guestmem.RegionInfo{GPA: 0, Size: traceSize, UserAddr: traceUVA}
+	traceRegion = guestmem.RegionInfo{GPA: 0, Size: uint64(traceSize), UserAddr: traceUVA}
 	traceAddr   = vhostusertest.VringAddr(0, 0x7fe43ffdc000, 0x7fe43ffdc800, 0x7fe43ffdd000)
 )
 

@@ -32,7 +32,7 @@ func TestMemoryTableIsReplacedWhileARingRuns(t *testing.T) {
 	r.ok(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t))
 	other := traceRegion
 	other.UserAddr += 0x1000000000
-	other.GPA = traceSize
+	other.GPA = guestmem.GPA(traceSize)
 	for range 3 {
 		r.ok(vhostuser.RequestSetMemTable, ut.MemTable(traceRegion, other), memory, memory)
 		r.ok(vhostuser.RequestSetMemTable, ut.MemTable(traceRegion), memory)

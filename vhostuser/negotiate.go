@@ -18,15 +18,18 @@ func (s *Session) offeredFeatures() uint64 {
 
 // setFeatures tells the device what the driver accepted. QEMU repeats it on live rings, which it must not disturb:
 // with bit 30 it changes nothing about them, and without bit 30 (a front-end that knows no SET_VRING_ENABLE) it enables
-// them all.
+// them all. When the driver's features change there is another driver, and rings that are still started are the old
+// one's: see setVringNum.
 func (s *Session) setFeatures(m *message) ([]byte, error) {
 	acked := u64(m.payload)
 	if extra := acked &^ s.offeredFeatures(); extra != 0 {
 		return nil, errors.Errorf("features %#x were not offered", extra)
 	}
 	device := acked &^ transportFeatures
-	if s.running > 0 && device != s.features {
-		return nil, errors.Errorf("features %#x instead of %#x while rings run", device, s.features)
+	if device != s.features {
+		if err := s.stopAll(); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.dev.SetFeatures(device); err != nil {
 		return nil, err
@@ -41,6 +44,16 @@ func (s *Session) setFeatures(m *message) ([]byte, error) {
 		}
 	}
 	return nil, nil
+}
+
+// stopAll stops all rings, drained, without forgetting anything about them.
+func (s *Session) stopAll() error {
+	for i := range s.rings {
+		if err := s.stopIfStarted(i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Session) getProtocolFeatures(*message) ([]byte, error) {

@@ -45,15 +45,17 @@ func (s *Session) ring(index uint64) (int, *vring, error) {
 	return int(index), &s.rings[index], nil
 }
 
-// setVringNum and setVringBase collect. On a started ring only a repetition is accepted.
+// setVringNum, setVringBase and setVringAddr collect. A front-end that describes a started ring anew is about to start
+// it again: cloud-hypervisor does so when its guest boots again, without GET_VRING_BASE. The old ring is drained first;
+// a used index written to where the new one lies would be believed.
 func (s *Session) setVringNum(m *message) ([]byte, error) {
 	v := decodeVringState(m.payload)
-	_, r, err := s.ring(uint64(v.index))
-	switch {
-	case err != nil:
+	i, r, err := s.ring(uint64(v.index))
+	if err == nil && r.num != v.num {
+		err = s.stopIfStarted(i)
+	}
+	if err != nil {
 		return nil, err
-	case r.started && r.num != v.num:
-		return nil, errors.Errorf("ring %d is started with size %d", v.index, r.num)
 	}
 	r.num = v.num
 	return nil, nil
@@ -61,34 +63,27 @@ func (s *Session) setVringNum(m *message) ([]byte, error) {
 
 func (s *Session) setVringBase(m *message) ([]byte, error) {
 	v := decodeVringState(m.payload)
-	_, r, err := s.ring(uint64(v.index))
-	switch {
-	case err != nil:
+	i, r, err := s.ring(uint64(v.index))
+	if err == nil {
+		err = s.stopIfStarted(i) // where it began says nothing about where it is
+	}
+	if err != nil {
 		return nil, err
-	case r.started && r.base != virtio.Base(v.num):
-		return nil, errors.Errorf("ring %d is started from base %#x", v.index, uint32(r.base))
 	}
 	r.base = virtio.Base(v.num)
 	return nil, nil
 }
 
-// setVringAddr collects, or moves a running ring.
 func (s *Session) setVringAddr(m *message) ([]byte, error) {
 	a := decodeVringAddr(m.payload)
 	i, r, err := s.ring(uint64(a.index))
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if a.flags != 0 { // bit 0: log the used ring, which wants LOG_ALL
+	case a.flags != 0: // bit 0: log the used ring, which wants LOG_ALL
 		return nil, errors.Errorf("ring %d: flags %#x", a.index, a.flags)
-	}
-	if r.started {
-		var moved error
-		err := s.dev.UpdateQueue(i, func(q *virtio.Queue) { moved = q.SetAddresses(a.desc, a.driver, a.device) })
-		if err == nil {
-			err = moved
-		}
-		if err != nil {
+	case a.desc != r.addr.desc || a.driver != r.addr.driver || a.device != r.addr.device:
+		if err := s.stopIfStarted(i); err != nil {
 			return nil, err
 		}
 	}

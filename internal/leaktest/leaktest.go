@@ -2,6 +2,7 @@ package leaktest
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,10 +70,16 @@ func (s snapshot) diff(now snapshot) []string {
 	for _, m := range surplus(s.maps, now.maps) {
 		leaks = append(leaks, "mapping "+m)
 	}
-	if now.goroutines > s.goroutines {
+	if now.goroutines > s.goroutines && !fuzzing() {
 		leaks = append(leaks, fmt.Sprintf("%d goroutines", now.goroutines-s.goroutines))
 	}
 	return leaks
+}
+
+// fuzzing tells whether the fuzzing engine runs: it leaves a goroutine of os/signal behind.
+func fuzzing() bool {
+	f := flag.Lookup("test.fuzz")
+	return f != nil && f.Value.String() != ""
 }
 
 // surplus returns the lines that b has more often than a.

@@ -100,8 +100,13 @@ func unixConn(fd int) (*net.UnixConn, error) {
 	return c.(*net.UnixConn), nil
 }
 
-// Close ends the connection.
-func (c *Conn) Close() error { return c.sock.Close() }
+// Close ends the connection; a second call does nothing.
+func (c *Conn) Close() error {
+	if err := c.sock.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // CloseWrite makes the back-end see the end of our messages while its replies can still be read.
 func (c *Conn) CloseWrite() error { return c.sock.CloseWrite() }
