@@ -131,6 +131,10 @@ func (w *worker) fillAndWrite(s *slot) {
 func (w *worker) submitBounce(s *slot) {
 	s.step = stepBounce
 	d := s.queue.dev
+	if d.functions != nil {
+		w.callPiece(s)
+		return
+	}
 	lo, hi := s.pieceSpan(d.unit)
 	addr := w.buffers.blocks[s.buffer].Addr()
 	e := w.sqe(kindRequest, s.id)
@@ -168,6 +172,11 @@ func (w *worker) bounceDone(s *slot, n uint64) {
 	w.advance(s, piece)
 	if s.left > 0 {
 		w.nextPiece(s)
+		return
+	}
+	if s.stable && s.queue.dev.functions != nil {
+		w.releaseBuffer(s)
+		w.beginFlush(s.queue.dev, s)
 		return
 	}
 	w.finish(s, statusOK)

@@ -19,9 +19,10 @@ type Device struct {
 	disk Disk
 	opt  DeviceOptions
 
-	// Where requests go: an inline Disk, or a descriptor.
-	inline InlineDisk
-	fd     int32
+	// Where requests go: an inline Disk, a Disk of functions, or a descriptor.
+	inline    InlineDisk
+	functions *functions
+	fd        int32
 	// The Disk's units: of offsets and lengths (unit, offsetMask+1) and of memory addresses (memMask+1), bytes.
 	unit                int64
 	offsetMask, memMask uint64
@@ -68,8 +69,10 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 		d.inline, d.fd = k, -1
 	case RingDisk:
 		d.fd = int32(k.FD())
+	case FuncDisk:
+		d.functions, d.fd = newFunctions(k, p.opt.Slots*len(p.workers), defaultCalls), -1
 	default:
-		return nil, errors.Errorf("%s is neither an InlineDisk nor a RingDisk", info.Name)
+		return nil, errors.Errorf("%s is neither an InlineDisk, a RingDisk nor a FuncDisk", info.Name)
 	}
 	d.offsetMask, d.memMask = uint64(d.unit-1), uint64(max(info.MemAlign, 1)-1)
 	d.block = info.Block
@@ -86,6 +89,9 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 func (d *Device) Close() error {
 	err := d.Reset()
 	d.pool.removeHome(d)
+	if d.functions != nil {
+		d.functions.close()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.table != nil {
@@ -222,16 +228,21 @@ func (d *Device) Flush() error {
 	if d.flush.flushed.Load() >= covers {
 		return nil
 	}
+	if err := d.sync(); err != nil {
+		d.flush.failed.Store(true)
+		return errors.Wrapf(err, "fdatasync of %s", d.disk.Info().Name)
+	}
+	return nil
+}
+
+func (d *Device) sync() error {
+	if d.functions != nil {
+		return d.functions.disk.Flush(d.functions.ctx)
+	}
 	for {
-		err := unix.Fdatasync(int(d.fd))
-		if errors.Is(err, unix.EINTR) {
-			continue
+		if err := unix.Fdatasync(int(d.fd)); !errors.Is(err, unix.EINTR) {
+			return err
 		}
-		if err != nil {
-			d.flush.failed.Store(true)
-			return errors.Wrapf(err, "fdatasync of %s", d.disk.Info().Name)
-		}
-		return nil
 	}
 }
 

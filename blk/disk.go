@@ -4,8 +4,9 @@ import (
 	"github.com/vublk/vublk/virtio/guestmem"
 )
 
-// Disk is what a device stores on. There are two kinds: a RingDisk, on which workers do I/O through their io_uring, and
-// an InlineDisk, which completes each request at once in the worker. A Disk is shared by all workers.
+// Disk is what a device stores on. There are three kinds: a RingDisk, on which workers do I/O through their io_uring; an
+// InlineDisk, which completes each request at once in the worker; a FuncDisk, which is plain Go and may block. A Disk is
+// shared by all workers.
 type Disk interface {
 	// Info describes the Disk; the answer does not change while a device uses it, its Size apart.
 	Info() DiskInfo

@@ -80,6 +80,10 @@ func (w *worker) startFsync(d *Device) {
 	d.flush.running = true
 	d.flush.covers = d.modified()
 	d.flush.syncs.Add(1)
+	if d.functions != nil {
+		d.functions.calls <- call{w: w, dev: d, slot: none}
+		return
+	}
 	w.sqe(kindFsync, d.homeIndex).Fsync(d.fd, true)
 }
 

@@ -1,6 +1,7 @@
 package blk
 
 import (
+	"runtime"
 	"sync/atomic"
 )
 
@@ -8,13 +9,15 @@ import (
 type messageKind uint8
 
 const (
-	msgFlush     messageKind = iota // to home: slot waits until the Disk is flushed up to target
-	msgFlushDone                    // to the slot's worker: with a status
-	msgLock                         // to home: slot asks for a range of the Disk
-	msgLocked                       // to the slot's worker: it has the range
-	msgUnlock                       // to home: slot gives its range back
-	msgSettle                       // from home: tell me when none of your untracked writes is left
-	msgSettled                      // to home
+	msgFlush       messageKind = iota // to home: slot waits until the Disk is flushed up to target
+	msgFlushDone                      // to the slot's worker: with a status
+	msgLock                           // to home: slot asks for a range of the Disk
+	msgLocked                         // to the slot's worker: it has the range
+	msgUnlock                         // to home: slot gives its range back
+	msgSettle                         // from home: tell me when none of your untracked writes is left
+	msgSettled                        // to home
+	msgCalled                         // from a FuncDisk's goroutine: the slot's call returned lo, as a completion would
+	msgFlushCalled                    // likewise, to home, of a flush
 )
 
 // message is what workers send each other about the requests of one device: fixed size, no allocation.
@@ -45,13 +48,8 @@ type cell struct {
 	msg message
 }
 
-// inboxSize is a guess that more than fits; where it does not, messages wait at their sender.
-func inboxSize(workers int) int {
-	if workers == 1 {
-		return 1 // a worker does not write to itself
-	}
-	return 4096
-}
+// inboxSize is more than enough for messages that somebody waits for; where it is not, messages wait at their sender.
+func inboxSize(slots int) int { return 4 * slots }
 
 func newInbox(capacity int) *inbox {
 	n := 1
@@ -114,6 +112,14 @@ func (w *worker) send(to *worker, m message) {
 	to.wake()
 }
 
+// post delivers m from a goroutine that is no worker.
+func (w *worker) post(m message) {
+	for !w.inbox.push(m) {
+		runtime.Gosched() // full of what the worker is about to read
+	}
+	w.wake()
+}
+
 // outgoing is a message that found an inbox full.
 type outgoing struct {
 	to  *worker
@@ -154,5 +160,9 @@ func (w *worker) receive(m *message) {
 		w.settle(d)
 	case msgSettled:
 		d.ranges.settled(w, d)
+	case msgCalled:
+		w.stepDone(&w.slots[m.slot], int32(m.lo))
+	case msgFlushCalled:
+		w.fsyncDone(d, int32(m.lo))
 	}
 }

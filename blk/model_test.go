@@ -45,6 +45,7 @@ func modelDisks() []modelDisk {
 			t.Cleanup(func() { _ = m.Close() })
 			return m, ""
 		}},
+		{name: "functions", open: func(*testing.T) (blk.Disk, string) { return &goDisk{data: make([]byte, modelSize)}, "" }},
 		fileCase("file", 0, 0, blk.FileOptions{}),
 		fileCase("buffered", 0, 0, blk.FileOptions{Buffered: true}),
 		fileCase("4096-byte units", 4096, 512, blk.FileOptions{}),

@@ -52,6 +52,10 @@ func (w *worker) nextSegment(s *slot) {
 		w.segmentDone(s, s.left)
 		return
 	}
+	if d.functions != nil {
+		w.callZero(s)
+		return
+	}
 	inUnit := uint64(s.off % d.unit)
 	switch {
 	case inUnit != 0 || s.left < uint64(d.unit): // an edge, of zeroes only: discards were trimmed

@@ -39,12 +39,15 @@ func (w *worker) sqe(kind userData, index int32) *iouring.SQE {
 // lengths suit direct I/O, else through a bounce buffer.
 func (w *worker) submitData(s *slot) {
 	d := s.queue.dev
-	if !w.suits(d, s) {
+	switch {
+	case d.functions != nil:
+		w.startBounce(s) // Go code must not touch guest memory outside our guard
+	case !w.suits(d, s):
 		s.queue.count.bounced++
 		w.startBounce(s)
-		return
+	default:
+		w.submitDirect(s)
 	}
-	w.submitDirect(s)
 }
 
 // suits tells whether the rest of a request can go to the Disk without a copy.

@@ -71,7 +71,7 @@ type workerMemory struct {
 func newWorker(p *Pool, id int32, slots int, ring iouring.Options) (*worker, error) {
 	w := &worker{
 		id: id, pool: p, chain: virtio.NewChain(), poller: newPoller(p.poll), free: none,
-		inbox: newInbox(inboxSize(p.opt.Workers)),
+		inbox: newInbox(inboxSize(slots)),
 	}
 	var err error
 	if w.mail.bell, err = sys.EventFD(); err != nil {
