@@ -6,13 +6,14 @@ package main
 import (
 	"io"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vublk/vublk/internal/cli"
-	"github.com/vublk/vublk/internal/export"
 )
+
+// version is set by the linker (Makefile).
+var version string
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
@@ -30,7 +31,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 var conventions = []string{"socket-path", "fd", "blk-file", "read-only"}
 
 func command(stderr io.Writer) *cobra.Command {
-	d := export.NewDefinition()
 	cmd := &cobra.Command{
 		Use:   "vhost-user-blk (--socket-path=PATH | --fd=FDNUM) --blk-file=FILE [--read-only]",
 		Short: "Serve an image to a virtual machine over vhost-user",
@@ -41,22 +41,14 @@ It stays in the foreground, logs to stderr and ends with status 0 on SIGTERM.`,
 		Example: `  vhost-user-blk --socket-path=/run/vm1/disk.sock --blk-file=/var/lib/vm1/disk.raw
   vhost-user-blk --fd=3 --blk-file=/var/lib/vm1/disk.raw --read-only
   vhost-user-blk --print-capabilities`,
-		Version:               cli.Version(),
+		Version:               cli.Version(version),
 		Args:                  cli.NoArgs,
 		DisableFlagsInUseLine: true,
 		CompletionOptions:     cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	flags := cmd.Flags()
-	cli.AddOptions(flags, &d, func(o export.Option) bool { return slices.Contains(conventions, o.Key) })
-	cli.AddPrintCapabilities(flags)
-	cmd.RunE = func(*cobra.Command, []string) error {
-		if err := cli.Check("--", d); err != nil {
-			return err
-		}
-		return cli.Serve(cli.ServeOptions{
-			Definitions: []export.Definition{d}, Where: "--", Poll: "auto", Log: cli.DefaultLog(), Stderr: stderr,
-		})
-	}
+	one := cli.AddSingle(cmd.Flags(), conventions...)
+	cli.AddPrintCapabilities(cmd.Flags())
+	cmd.RunE = func(*cobra.Command, []string) error { return one.Serve(stderr) }
 	cli.TeachHelp(cmd)
 	return cmd
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -153,7 +152,7 @@ func syncDir(dir string) error {
 // interrupted is the error of a ctx that a signal ended.
 func interrupted(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted; nothing was left behind: %w", context.Cause(ctx))
+		return errors.Wrap(context.Cause(ctx), "interrupted, nothing was left behind")
 	}
 	return nil
 }

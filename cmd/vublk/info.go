@@ -69,7 +69,7 @@ type limit struct {
 }
 
 func newInfo(c iouring.Capabilities, problem error) info {
-	i := info{Version: cli.Version(), Kernel: c.Kernel, Usable: problem == nil}
+	i := info{Version: cli.Version(version), Kernel: c.Kernel, Usable: problem == nil}
 	if problem != nil {
 		i.Problem = problem.Error()
 	}

@@ -33,14 +33,13 @@ libvirt, libblkio and others, and does the guest's I/O straight into guest memor
   vublk serve --socket-path=vm.sock --blk-file=disk.raw
   vublk info
   vublk serve --help`,
-		Version: cli.Version(),
+		Version: cli.Version(version),
 		Args:    cli.KnownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cli.Usagef("a command is missing; '%s --help' lists them", cmd.CommandPath())
 		},
 	}
 	root.AddCommand(serveCommand(stderr), createCommand(), infoCommand(), versionCommand())
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	cli.TeachHelp(root)
 	return root
 }

@@ -50,7 +50,7 @@ type serveFlags struct {
 }
 
 func serveCommand(stderr io.Writer) *cobra.Command {
-	f := serveFlags{single: export.NewDefinition()}
+	var f serveFlags
 	cmd := &cobra.Command{
 		Use:     "serve",
 		Short:   "Serve disks to virtual machines",
@@ -73,6 +73,7 @@ func serveCommand(stderr io.Writer) *cobra.Command {
 }
 
 func (f *serveFlags) add(flags *pflag.FlagSet) {
+	f.single = export.NewDefinition()
 	cli.AddOptions(flags, &f.single, func(export.Option) bool { return true })
 	const several = "Several exports"
 	flags.Var((*exportList)(&f.exports), "export", "one of several exports: socket-path=PATH,blk-file=FILE,…; may be repeated")

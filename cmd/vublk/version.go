@@ -8,6 +8,9 @@ import (
 	"github.com/vublk/vublk/internal/cli"
 )
 
+// version is set by the linker (Makefile).
+var version string
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
@@ -15,7 +18,7 @@ func versionCommand() *cobra.Command {
 		Example: "  vublk version",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "vublk %s\n", cli.Version())
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "vublk %s\n", cli.Version(version))
 			return err
 		},
 	}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/pkg/errors"
 	"github.com/spf13/pflag"
 )
 
@@ -43,7 +42,7 @@ func (o *LogOptions) logger(w io.Writer) *slog.Logger {
 	level := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[o.level.String()]
-	h := &slog.HandlerOptions{Level: level}
+	h := &slog.HandlerOptions{Level: level, ReplaceAttr: flatten}
 	if level == slog.LevelDebug {
 		h.ReplaceAttr = withStack
 	}
@@ -53,13 +52,18 @@ func (o *LogOptions) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, h))
 }
 
-// withStack replaces an error by its text with the stack that pkg/errors recorded.
+// flatten replaces an error by its text: the text handler would write the stack that pkg/errors recorded.
+func flatten(_ []string, a slog.Attr) slog.Attr {
+	if err, ok := a.Value.Any().(error); ok {
+		return slog.String(a.Key, err.Error())
+	}
+	return a
+}
+
+// withStack replaces an error by its text and that stack.
 func withStack(_ []string, a slog.Attr) slog.Attr {
 	if err, ok := a.Value.Any().(error); ok {
-		var traced interface{ StackTrace() errors.StackTrace }
-		if errors.As(err, &traced) {
-			return slog.String(a.Key, fmt.Sprintf("%+v", err))
-		}
+		return slog.String(a.Key, fmt.Sprintf("%+v", err))
 	}
 	return a
 }

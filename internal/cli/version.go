@@ -6,12 +6,8 @@ import (
 	"runtime/debug"
 )
 
-// version is set by the linker: -X github.com/vublk/vublk/internal/cli.version=v1.2.3
-var version string
-
-// Version describes this build: "v1.2.3 (go1.26.8, linux/amd64)".
-func Version() string {
-	v := version
+// Version describes this build: "v1.2.3 (go1.26.8, linux/amd64)". v is what the linker set in package main, or empty.
+func Version(v string) string {
 	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
 		v = info.Main.Version
 	}

@@ -45,7 +45,7 @@ func (c claim) conflict(other claim, d *Definition) *OptionError {
 		return &OptionError{Option: "name", Value: c.name, Reason: "two exports have this name", Remedy: "give one of them another name"}
 	case c.socket == other.socket:
 		return &OptionError{Option: "socket", Value: d.Socket.whereMet(), Reason: "export " + other.name + " has this socket already", Remedy: "take another"}
-	case c.image != image{} && c.image == other.image && !(c.readOnly && other.readOnly):
+	case c.image != image{} && c.image == other.image && (!c.readOnly || !other.readOnly):
 		return &OptionError{
 			Option: "blk-file", Value: d.Disk.File, Reason: "export " + other.name + " serves the same image",
 			Remedy: "make both read-only, or copy it",

@@ -161,12 +161,11 @@ func (e *Export) attend(conn *net.UnixConn) error {
 	err := e.awaitEnd(ended)
 	e.session.Store(nil)
 	// Every queue is drained now.
-	flushErr := e.parts.device.Flush()
+	if err := e.parts.device.Flush(); err != nil {
+		return errors.Wrap(err, "bring writes to stable storage after the session") // and keep the image
+	}
 	if e.parts.gate != nil {
 		e.parts.gate.release()
-	}
-	if flushErr != nil {
-		return errors.Wrap(flushErr, "bring writes to stable storage after the session")
 	}
 	e.log.Info("front-end has gone")
 	return err
@@ -174,17 +173,18 @@ func (e *Export) attend(conn *net.UnixConn) error {
 
 // awaitEnd returns what the session ended with; nil when it was told to end.
 func (e *Export) awaitEnd(ended <-chan error) error {
+	var err error
 	select {
-	case err := <-ended:
+	case err = <-ended:
 		e.state.change(Draining)
-		if e.ctx.Err() == nil {
-			return err
-		}
 	case <-e.ctx.Done():
 		e.state.change(Draining)
-		<-ended
+		err = <-ended
 	}
-	return nil
+	if e.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // fail ends the session that runs, if any. It does not block.

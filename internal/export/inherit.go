@@ -39,7 +39,7 @@ func inherit(fd int, log *slog.Logger) (socket, error) {
 // examine tells a listening socket from a connected one, or says what else fd is.
 func examine(fd int) (listens bool, problem string) {
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	switch err { //nolint:errorlint // a bare errno from x/sys
+	switch err {
 	case nil:
 	case unix.EBADF:
 		return false, "no such descriptor is open"

@@ -102,7 +102,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{"socket-path=a,blk-file=b,read-only", "a,,b=c", ",", "fd=3,store=mem:1G", "cache=auto,cache=auto"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, list string) {
+	f.Fuzz(func(_ *testing.T, list string) {
 		d, err := Parse(list, NewDefinition())
 		if err != nil {
 			return

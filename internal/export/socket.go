@@ -38,8 +38,8 @@ func openSocket(d SocketDefinition, log *slog.Logger) (socket, error) {
 
 // Pauses between attempts, after an error and between dials: each twice the one before.
 const (
-	backOffMin = 100 * time.Millisecond
-	backOffMax = 5 * time.Second
+	firstBackOff   = 100 * time.Millisecond
+	longestBackOff = 5 * time.Second
 )
 
 // listener accepts; front-ends that come during a session wait in the kernel's backlog.
@@ -55,7 +55,7 @@ func (s *listener) next(ctx context.Context) (*net.UnixConn, error) {
 	// A deadline in the past ends a blocked accept.
 	stop := context.AfterFunc(ctx, func() { _ = s.l.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	for pause := backOffMin; ; pause = min(2*pause, backOffMax) {
+	for pause := firstBackOff; ; pause = min(2*pause, longestBackOff) {
 		conn, err := s.l.AcceptUnix()
 		switch {
 		case ctx.Err() != nil:
@@ -88,14 +88,14 @@ func (s *dialer) close() error { return nil }
 
 func (s *dialer) next(ctx context.Context) (*net.UnixConn, error) {
 	// A front-end that hangs up at once must not be dialled in a tight loop.
-	if time.Since(s.last) > backOffMax {
+	if time.Since(s.last) > longestBackOff {
 		s.pause = 0
 	}
 	for failures := 0; ; failures++ {
 		if err := sleep(ctx, s.pause); err != nil {
 			return nil, err
 		}
-		s.pause = min(max(2*s.pause, backOffMin), backOffMax)
+		s.pause = min(max(2*s.pause, firstBackOff), longestBackOff)
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", s.path)
 		if err == nil {
 			s.last = time.Now()
