@@ -1,7 +1,7 @@
 package virtio
 
 import (
-	"errors"
+	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/virtio/guestmem"
 )

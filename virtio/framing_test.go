@@ -1,7 +1,6 @@
 package virtio_test
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/vublk/vublk/virtio"
@@ -34,7 +33,7 @@ var framings = []struct {
 type placement struct {
 	name    string
 	regions []guestmem.RegionInfo
-	at      func(m *virtiotest.Memory) guestmem.GPA // where the area list begins; 0: allocated
+	at      guestmem.GPA // where the area list begins; 0: allocated
 }
 
 // straddling are two regions adjacent for the guest, with different memfds, offsets and front-end addresses.
@@ -47,26 +46,27 @@ const border = guestmem.GPA(0x110_0000)
 
 var placements = []placement{
 	{name: "one region"},
-	{name: "unaligned", at: func(*virtiotest.Memory) guestmem.GPA { return 0x100_0003 }},
-	{name: "over a border", regions: straddling, at: func(*virtiotest.Memory) guestmem.GPA { return border - 9 }},
+	{name: "unaligned", at: 0x100_0003},
+	{name: "over a border", regions: straddling, at: border - 9},
 }
 
 func TestFraming(t *testing.T) {
 	for _, f := range formats {
 		for _, p := range placements {
-			for _, indirect := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/%s/indirect=%v", f.name, p.name, indirect), func(t *testing.T) {
-					r := newRig(t, virtiotest.Options{Size: 32, Features: f.features}, p.regions...)
-					at := r.alloc(t, 4<<20)
-					if p.at != nil {
-						at = p.at(r.memory)
-					}
-					for _, fr := range framings {
-						t.Run(fr.name, func(t *testing.T) { frame(t, r, at, fr.readable, fr.writable, indirect) })
-					}
-				})
-			}
+			t.Run(f.name+"/"+p.name+"/direct", func(t *testing.T) { frameAll(t, f, p, false) })
+			t.Run(f.name+"/"+p.name+"/indirect", func(t *testing.T) { frameAll(t, f, p, true) })
 		}
+	}
+}
+
+func frameAll(t *testing.T, f format, p placement, indirect bool) {
+	r := newRig(t, virtiotest.Options{Size: 32, Features: f.features}, p.regions...)
+	at := p.at
+	if at == 0 {
+		at = r.alloc(t, 4<<20)
+	}
+	for _, fr := range framings {
+		t.Run(fr.name, func(t *testing.T) { frame(t, r, at, fr.readable, fr.writable, indirect) })
 	}
 }
 
@@ -172,11 +172,9 @@ func checkTableAt(t *testing.T, r *rig, f format, table guestmem.GPA) {
 		t.Fatalf("wrote %d bytes of the table", n)
 	}
 	if f.packed() {
-		r.driver.Packed().SetDesc(0, virtiotest.PackedDesc{
-			Addr: uint64(table), Len: 48, ID: 77, Flags: virtiotest.DescIndirect | virtiotest.DescWrite | virtiotest.PackedAvail,
-		})
+		r.driver.Packed().SetDesc(0, pk(table, 48, 77, indirect|write|lap1))
 	} else {
-		r.driver.Split().SetDesc(0, virtiotest.Desc{Addr: uint64(table), Len: 48, Flags: virtiotest.DescIndirect | virtiotest.DescWrite})
+		r.driver.Split().SetDesc(0, at(table, 48, indirect|write, 0))
 		r.driver.Split().Offer(0)
 	}
 	c := virtio.NewChain()

@@ -130,14 +130,7 @@ func TestPackedOverrun(t *testing.T) {
 // TestPackedLostSlotsStayTaken: a base with descriptors between its cursors, as after a crash without a record of them.
 func TestPackedLostSlotsStayTaken(t *testing.T) {
 	r := newRig(t, virtiotest.Options{Size: 4, Features: modern | virtio.FeatureRingPacked})
-	c, err := r.driver.Config(r.table)
-	mustNot(t, err)
-	c.Base = 2 | 1<<15 | 1<<31 // two fetched, none used
-	q, err := virtio.Activate(c)
-	mustNot(t, err)
-	defer func() { mustNot(t, q.Close()) }()
-	q.SetEnabled(true)
-	r.queue, r.chain = q, virtio.NewChain()
+	r.succeed(t, 2|1<<15|1<<31) // two fetched, none used
 	m, p := layHostile(t, r), r.driver.Packed()
 	p.SetDesc(2, pk(m.buf, 1, 65535, lap1)) // ids are any 16 bits
 	p.SetDesc(3, pk(m.buf, 1, 1, lap1))
@@ -147,10 +140,10 @@ func TestPackedLostSlotsStayTaken(t *testing.T) {
 		t.Fatalf("id %d", a.ID)
 	}
 	wantBroken(t, r, virtio.ReasonOverrun)
-	q.Push(a, 0)
-	q.Push(b, 0)
+	r.queue.Push(a, 0)
+	r.queue.Push(b, 0)
 	// Fetching ended at the ring's end, in the second lap now; the two pushed before it broke were not published.
-	if base, err := q.Stop(); uint16(base) != 0 || err != nil {
+	if base, err := r.queue.Stop(); uint16(base) != 0 || err != nil {
 		t.Fatalf("base %#x, %v", base, err)
 	}
 }

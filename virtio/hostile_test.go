@@ -1,9 +1,10 @@
 package virtio_test
 
 import (
-	"errors"
 	"runtime/debug"
 	"testing"
+
+	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/virtio"
@@ -290,31 +291,33 @@ func TestLongestChains(t *testing.T) {
 func TestTruncatedMemory(t *testing.T) {
 	for _, f := range formats {
 		for _, step := range []string{"Next", "Push", "Publish", "EnableKicks", "DisableKicks", "Stop"} {
-			t.Run(f.name+"/"+step, func(t *testing.T) {
-				r := newRig(t, virtiotest.Options{Size: 8, Features: f.features})
-				for range 3 {
-					r.add(t, virtiotest.Request{Writable: []virtiotest.Area{{GPA: r.alloc(t, 1), Len: 1}}})
-				}
-				r.publish(t)
-				a, b := r.fetch(t), r.fetch(t)
-				if step == "Publish" || step == "Stop" {
-					r.queue.Push(a, 1)
-					r.queue.Push(b, 1)
-				}
-				mustNot(t, r.memory.Truncate(0, 0))
-				err := truncatedStep(r, step, a, b)
-				var fault *guestmem.FaultError
-				if !errors.As(err, &fault) {
-					t.Fatalf("err = %v; want a FaultError", err)
-				}
-				r.queue.Break(err)
-				if _, err := r.next(); !errors.As(err, &fault) || r.queue.Pending() || r.queue.EnableKicks() {
-					t.Fatalf("not broken: %v", err)
-				}
-				endTruncated(t, r, step, a, b)
-			})
+			t.Run(f.name+"/"+step, func(t *testing.T) { truncate(t, f, step) })
 		}
 	}
+}
+
+func truncate(t *testing.T, f format, step string) {
+	r := newRig(t, virtiotest.Options{Size: 8, Features: f.features})
+	for range 3 {
+		r.add(t, virtiotest.Request{Writable: []virtiotest.Area{{GPA: r.alloc(t, 1), Len: 1}}})
+	}
+	r.publish(t)
+	a, b := r.fetch(t), r.fetch(t)
+	if step == "Publish" || step == "Stop" {
+		r.queue.Push(a, 1)
+		r.queue.Push(b, 1)
+	}
+	mustNot(t, r.memory.Truncate(0, 0))
+	err := truncatedStep(r, step, a, b)
+	var fault *guestmem.FaultError
+	if !errors.As(err, &fault) {
+		t.Fatalf("err = %v; want a FaultError", err)
+	}
+	r.queue.Break(err)
+	if _, err := r.next(); !errors.As(err, &fault) || r.queue.Pending() || r.queue.EnableKicks() {
+		t.Fatalf("not broken: %v", err)
+	}
+	endTruncated(t, r, step, a, b)
 }
 
 // truncatedStep calls a method that touches memory which is not there.

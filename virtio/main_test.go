@@ -76,6 +76,20 @@ func (r *rig) addQueue(t testing.TB, o virtiotest.Options) (*virtiotest.Driver, 
 	return d, q
 }
 
+// succeed replaces the rig's queue by one that begins at base.
+func (r *rig) succeed(t testing.TB, base virtio.Base) {
+	t.Helper()
+	mustNot(t, r.queue.Close())
+	c, err := r.driver.Config(r.table)
+	mustNot(t, err)
+	c.Base = base
+	q, err := virtio.Activate(c)
+	mustNot(t, err)
+	t.Cleanup(func() { mustNot(t, q.Close()) })
+	q.SetEnabled(true)
+	r.queue = q
+}
+
 func mustNot(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

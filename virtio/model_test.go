@@ -274,17 +274,7 @@ func (m *model) restart() {
 		m.t.Fatal(err)
 	}
 	m.shown, m.unseen = m.shown+m.unseen, 0 // Stop publishes
-	if err := m.queue.Close(); err != nil {
-		m.t.Fatal(err)
-	}
-	c, err := m.driver.Config(m.table)
-	mustNot(m.t, err)
-	c.Base = base
-	q, err := virtio.Activate(c)
-	mustNot(m.t, err)
-	m.t.Cleanup(func() { mustNot(m.t, q.Close()) })
-	q.SetEnabled(true)
-	m.queue = q
+	m.succeed(m.t, base)
 }
 
 func (m *model) remap() {

@@ -151,6 +151,21 @@ func TestEventIndexAhead(t *testing.T) {
 	}
 }
 
+// TestFirstBatchAfterRestart calls whatever the event index: what was signalled before is unknown.
+func TestFirstBatchAfterRestart(t *testing.T) {
+	for _, ring := range []virtio.Features{0, virtio.FeatureRingPacked} {
+		r := newNotifyRig(t, modern|ring, 8, 0)
+		if ring == 0 {
+			r.driver.Split().SetUsedEvent(5)
+		} else {
+			r.driver.Packed().SetDriverEvent(5|1<<15, 2)
+		}
+		if !r.serve(t, 1) || r.serve(t, 1) {
+			t.Fatal("the first batch, and only that one, calls in any case")
+		}
+	}
+}
+
 // TestKicks: the driver kicks exactly when the device wants it.
 func TestKicks(t *testing.T) {
 	for _, f := range formats {

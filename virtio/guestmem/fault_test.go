@@ -1,10 +1,10 @@
 package guestmem
 
 import (
-	"errors"
 	"runtime"
 	"testing"
 
+	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,10 +37,11 @@ func TestTruncatedMemoryIsAFaultError(t *testing.T) {
 
 func TestRecoverPanicsAgain(t *testing.T) {
 	newRegion(t, RegionInfo{Size: page})
+	var none *Region
 	table := map[string]func(){
 		"our own panic":    func() { panic("mine") },
 		"index error":      func() { _ = make([]byte, 1)[len(t.Name())] },
-		"nil dereference":  func() { _ = (*Region)(nil).info },
+		"nil dereference":  func() { none.release() },
 		"unmapped address": func() { hostBytes(page, 1)[0] = 1 },
 	}
 	for name, f := range table {

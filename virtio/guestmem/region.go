@@ -22,6 +22,8 @@ type Region struct {
 	host uint64 // host address of the byte at info.GPA
 	base uint64 // the mapping, which may begin before host and end behind it (huge pages)
 	size uint64
+	// sealed is advice for a report, not a guarantee for us: only some kinds of files can be sealed at all.
+	sealed bool
 
 	refs   atomic.Int32
 	closed atomic.Bool
@@ -49,6 +51,8 @@ func Map(fd int, info RegionInfo) (*Region, error) {
 	}
 	r.host = r.base + lead
 	r.refs.Store(1)
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	r.sealed = err == nil && seals&unix.F_SEAL_SHRINK != 0
 	// A guest's RAM has no place in our core dumps. Where the kernel cannot leave it out nothing else suffers.
 	_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(r.base), uintptr(r.size), unix.MADV_DONTDUMP)
 	live.add(r)
@@ -102,6 +106,10 @@ func inspect(fd int, info RegionInfo) (page uint64, err error) {
 
 // Info returns what the region was mapped from.
 func (r *Region) Info() RegionInfo { return r.info }
+
+// Sealed tells that the file behind the region cannot shrink any more (F_SEAL_SHRINK, fcntl(2)), so that accesses cannot
+// fault for that reason. Worth a line in a log when it is not so; nothing depends on it.
+func (r *Region) Sealed() bool { return r.sealed }
 
 // Close drops the creator's reference. Tables that contain the region keep it mapped. Idempotent.
 func (r *Region) Close() {

@@ -1,10 +1,11 @@
 package guestmem
 
 import (
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/pkg/errors"
 )
 
 func TestNewTableRefusesOverlaps(t *testing.T) {
