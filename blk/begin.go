@@ -11,6 +11,7 @@ import (
 func (w *worker) begin(q *queue, s *slot) {
 	s.reset(q, w.chain.Token, w.now)
 	q.inflight++
+	q.gate.active++
 	q.gen.inflight++
 	r := &w.req
 	if !r.parse(w.chain) {
@@ -18,12 +19,13 @@ func (w *worker) begin(q *queue, s *slot) {
 		w.finish(s, statusIOErr) // without a place for the status: used length 0
 		return
 	}
+	d := q.dev
 	if r.kind&requestBarrier != 0 {
-		q.count.barriers++ // BARRIER is not offered: the flag says nothing (virtio-v1.3 5.2.6.4)
-		r.kind &^= requestBarrier
+		q.count.barriers++
+		s.fenced = d.acked().Has(FeatureBarrier) // else the flag says nothing
+		r.kind &^= requestBarrier                // before anything looks at the type
 	}
 	s.kind, s.answer[0] = r.kind, r.status
-	d := q.dev
 	switch r.kind {
 	case RequestIn:
 		w.beginData(d, s, r.sector, r.writable, r.writableLen)
@@ -35,7 +37,7 @@ func (w *worker) begin(q *queue, s *slot) {
 		w.beginData(d, s, r.sector, r.readable, r.readableLen)
 	case RequestFlush, RequestFlushOut:
 		q.count.ops[opFlush].add(0)
-		w.beginFlush(d, s)
+		w.start(s)
 	case RequestGetID:
 		w.beginGetID(d, s, r)
 	case RequestDiscard:
@@ -63,14 +65,50 @@ func (w *worker) beginData(d *Device, s *slot, sector uint64, data []guestmem.Io
 		return
 	}
 	s.off, s.left = int64(sector)*SectorSize, n
-	if d.inline != nil {
+	if d.inline != nil && !s.fenced {
 		w.dataInline(d, s, data)
 		return
 	}
 	s.stable = s.kind == RequestOut && d.stable.Load()
+	s.lo, s.hi = s.off, s.off+int64(n)
 	w.fillRow(s, data)
-	if s.kind == RequestIn || w.takeRange(s, s.off, s.off+int64(n)) {
-		w.submitData(s)
+	w.start(s)
+}
+
+// start sets a request going that has been checked and needs nothing of its chain any more. A barrier waits first.
+func (w *worker) start(s *slot) {
+	if s.fenced {
+		w.park(s)
+		return
+	}
+	w.proceed(s)
+}
+
+// proceed is start, after the barrier.
+func (w *worker) proceed(s *slot) {
+	d := s.queue.dev
+	switch s.kind {
+	case RequestIn, RequestOut:
+		if d.inline != nil {
+			w.dataInlineLater(d, s)
+		} else if s.kind == RequestIn || w.takeRange(s, s.lo, s.hi) {
+			w.submitData(s)
+		}
+	case RequestDiscard, RequestWriteZeroes:
+		if s.lo >= s.hi || w.takeRange(s, s.lo, s.hi) {
+			w.nextSegment(s)
+		}
+	case RequestFlush, RequestFlushOut:
+		w.beginFlush(d, s)
+	default:
+		w.finish(s, statusOK)
+	}
+}
+
+// dataInlineLater is dataInline outside the guard of a fetch.
+func (w *worker) dataInlineLater(d *Device, s *slot) {
+	if err := guarded(func() error { w.dataInline(d, s, w.row(s)); return nil }); err != nil {
+		w.copyFailed(s, err)
 	}
 }
 
@@ -97,7 +135,7 @@ func (w *worker) beginGetID(d *Device, s *slot, r *request) {
 	s.queue.count.ops[opOther].add(0)
 	id := d.serial[:min(uint64(len(d.serial)), r.writableLen)]
 	s.written = uint32(guestmem.CopyOut(r.writable, id))
-	w.finish(s, statusOK)
+	w.start(s)
 }
 
 // segmentSize is the size of struct virtio_blk_discard_write_zeroes: u64 sector, u32 sectors, u32 flags.
@@ -148,9 +186,8 @@ func (w *worker) beginSegments(d *Device, s *slot, r *request, needs virtio.Feat
 	}
 	s.queue.count.ops[op].add(bytes)
 	s.stable = d.stable.Load()
-	if lo >= hi || w.takeRange(s, lo, hi) {
-		w.nextSegment(s)
-	}
+	s.lo, s.hi = lo, hi
+	w.start(s)
 }
 
 // checkSegment returns a segment as bytes of the Disk.

@@ -39,8 +39,10 @@ type Device struct {
 	home      int32 // the worker where flushes and ranges of this device are decided
 	homeIndex int32
 	flush     flushState
-	ranges    rangeLocks  // home only
-	unsettled []unsettled // by worker
+	ranges    rangeLocks   // home only
+	unsettled []unsettled  // by worker
+	barriers  barrierQueue // home only
+	gates     []gate       // by worker
 
 	noPunchHole, noZeroRange atomic.Bool
 	ioErrors                 atomic.Uint64
@@ -61,7 +63,7 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 	}
 	d := &Device{
 		pool: p, disk: disk, opt: o, unit: int64(max(info.OffsetAlign, 1)), held: o.Held,
-		queues: make([]*queue, o.NumQueues), unsettled: make([]unsettled, len(p.workers)),
+		queues: make([]*queue, o.NumQueues), unsettled: make([]unsettled, len(p.workers)), gates: make([]gate, len(p.workers)),
 	}
 	d.flush.dirty = make([]padded, len(p.workers))
 	switch k := disk.(type) {

@@ -4,6 +4,7 @@ import "github.com/vublk/vublk/virtio"
 
 // The device's feature bits (virtio-v1.3 5.2.3).
 const (
+	FeatureBarrier     virtio.Features = 1 << 0  // VIRTIO_BLK_F_BARRIER, legacy
 	FeatureSegMax      virtio.Features = 1 << 2  // VIRTIO_BLK_F_SEG_MAX
 	FeatureGeometry    virtio.Features = 1 << 4  // VIRTIO_BLK_F_GEOMETRY
 	FeatureRO          virtio.Features = 1 << 5  // VIRTIO_BLK_F_RO
@@ -19,7 +20,7 @@ const (
 // offer is the set of features that a device offers. RING_RESET and NOTIFICATION_DATA never are: vhost-user front-ends
 // have no message for the one and no room in a kick for the other. IN_ORDER is not: completions come as disks give them.
 func offer(o *DeviceOptions, info DiskInfo) virtio.Features {
-	f := FeatureSegMax | FeatureGeometry | FeatureBlkSize | FeatureTopology | FeatureMQ |
+	f := FeatureBarrier | FeatureSegMax | FeatureGeometry | FeatureBlkSize | FeatureTopology | FeatureMQ |
 		virtio.FeatureVersion1 | virtio.FeatureIndirectDesc | virtio.FeatureEventIdx | virtio.FeatureRingPacked | virtio.FeatureNotifyOnEmpty
 	if offersFlush(o.Cache, info) {
 		f |= FeatureFlush

@@ -16,6 +16,12 @@ const (
 	msgUnlock                         // to home: slot gives its range back
 	msgSettle                         // from home: tell me when none of your untracked writes is left
 	msgSettled                        // to home
+	msgBarrier                        // to home: slot holds a barrier
+	msgHold                           // from home: fetch nothing of the device, tell me when nothing is in flight
+	msgHeld                           // to home
+	msgPass                           // from home: the slot's barrier is through
+	msgBarrierDone                    // to home
+	msgRelease                        // from home: go on
 	msgCalled                         // from a FuncDisk's goroutine: the slot's call returned lo, as a completion would
 	msgFlushCalled                    // likewise, to home, of a flush
 )
@@ -160,6 +166,18 @@ func (w *worker) receive(m *message) {
 		w.settle(d)
 	case msgSettled:
 		d.ranges.settled(w, d)
+	case msgBarrier:
+		w.barrierCame(d, parkedBarrier{worker: m.from, slot: m.slot})
+	case msgHold:
+		w.hold(d)
+	case msgHeld:
+		w.workerHeld(d)
+	case msgPass:
+		w.pass(&w.slots[m.slot])
+	case msgBarrierDone:
+		w.barrierDone(d)
+	case msgRelease:
+		w.release(d)
 	case msgCalled:
 		w.stepDone(&w.slots[m.slot], int32(m.lo))
 	case msgFlushCalled:

@@ -1,6 +1,8 @@
 package blk
 
 import (
+	"slices"
+
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
 )
@@ -10,6 +12,8 @@ import (
 func (w *worker) addQueue(q *queue) {
 	q.w = w
 	q.done = newSlotList()
+	q.gate = &q.dev.gates[w.id]
+	w.queues = append(w.queues, q)
 	w.armKick(q)
 	_ = q.vq.Notify() // a call descriptor that cannot be written is the front-end's loss
 	w.heat(q)
@@ -57,6 +61,7 @@ func (w *worker) settleStop(q *queue) {
 		err = nil // broken: where it stopped is all there is to say
 	}
 	q.gen.retire()
+	w.queues = slices.DeleteFunc(w.queues, func(other *queue) bool { return other == q })
 	q.stopped <- stopResult{base, err} // buffered
 	q.stopped = nil
 }

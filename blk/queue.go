@@ -23,6 +23,7 @@ type queue struct {
 	poll       int32
 	stopping   bool              // no more fetching
 	stopped    chan<- stopResult // while stopping: told when nothing is in flight
+	gate       *gate
 	count      queueCounters
 }
 
@@ -66,5 +67,5 @@ func (g *generation) settle() {
 
 // serving tells whether requests may be fetched.
 func (q *queue) serving() bool {
-	return !q.stopping && !q.held && q.vq.Enabled() && q.vq.Err() == nil
+	return !q.stopping && !q.held && !q.gate.held && q.vq.Enabled() && q.vq.Err() == nil
 }

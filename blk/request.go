@@ -21,7 +21,7 @@ const (
 	RequestDiscard     RequestType = 11 // VIRTIO_BLK_T_DISCARD
 	RequestWriteZeroes RequestType = 13 // VIRTIO_BLK_T_WRITE_ZEROES
 
-	// requestBarrier is a flag of legacy requests. Without its feature negotiated it means nothing.
+	// requestBarrier is a flag of legacy requests, whatever their type. Without its feature negotiated it means nothing.
 	requestBarrier RequestType = 1 << 31 // VIRTIO_BLK_T_BARRIER
 )
 

@@ -31,12 +31,13 @@ const (
 	stepLock                  // the request waits for a range of its Disk
 	stepBuffer                // the request waits for a bounce buffer
 	stepDelay                 // the request waits to be tried again
+	stepBarrier               // the request waits for all others of its device
 )
 
 func (s step) String() string {
 	return [...]string{
 		"in the Disk", "in the Disk (bounced)", "reading a unit to modify", "reading a unit to modify", "deallocating",
-		"writing zeros", "waiting for fdatasync", "waiting for a range", "waiting for a bounce buffer", "waiting to be retried",
+		"writing zeros", "waiting for fdatasync", "waiting for a range", "waiting for a bounce buffer", "waiting to be retried", "a barrier, waiting for all other requests",
 	}[s]
 }
 
@@ -54,6 +55,8 @@ type slot struct {
 	retries uint8
 	hold    holdKind
 	stable  bool // must be on stable storage before it completes
+	fenced  bool // has the barrier flag
+	barrier barrierStage
 
 	status  byte
 	answer  [1]guestmem.Iovec // where the status byte goes; Len 0: nowhere
@@ -63,6 +66,7 @@ type slot struct {
 	buffer int32 // bounce buffer, or none
 	piece  uint32
 	target uint64 // flush: the modifications that it has to cover
+	lo, hi int64  // the bytes of the Disk that it modifies
 }
 
 // cursor is what is left to do of a request: bytes of the Disk, and the iovecs (or, for discards and zeroes, the

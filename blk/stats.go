@@ -20,7 +20,7 @@ type queueCounters struct {
 	bounced       uint64 // requests that could not go straight into guest memory
 	flushesMerged uint64 // found everything stable already
 	malformed     uint64 // chains that nobody can be told about
-	barriers      uint64 // legacy barrier flags that meant nothing
+	barriers      uint64 // requests with the legacy barrier flag
 	errors        uint64 // answered IOERR
 	unsupported   uint64 // answered UNSUPP
 	broken        bool
@@ -59,7 +59,7 @@ type Stats struct {
 	FlushesMerged uint64 // flushes that found everything stable already
 	Fdatasyncs    uint64 // that flushes became
 	Malformed     uint64 // chains without room for a header or a status
-	Barriers      uint64 // legacy barrier flags, without the feature
+	Barriers      uint64 // requests with the legacy barrier flag, negotiated or not
 	IOErrors      uint64 // requests answered IOERR, the driver's own mistakes included
 	Unsupported   uint64 // requests answered UNSUPP
 	BrokenQueues  uint64 // queues that were broken

@@ -40,6 +40,7 @@ type worker struct {
 	holding *slot         // the slot whose guest memory is being touched: what a fault leaves behind
 	looking *queue        // likewise, the queue
 
+	queues     []*queue // all that are placed here
 	hot        []*queue // looked at each turn
 	publishing []*queue // have done slots
 	kickless   []*queue // have no kick descriptor: looked at by the clock
@@ -206,6 +207,9 @@ func (w *worker) fetchQueue(q *queue) (more bool, err error) {
 		}
 		w.begin(q, s)
 		w.holding = nil
+		if q.gate.held {
+			return false, nil // behind a barrier
+		}
 	}
 	return true, nil
 }
@@ -219,6 +223,13 @@ func (w *worker) finish(s *slot, status byte) {
 	}
 	w.releaseBuffer(s)
 	w.releaseRange(s)
+	if s.barrier != barrierNone {
+		done, final := w.barrierStep(s, status)
+		if !done {
+			return
+		}
+		s.status = final
+	}
 	q.done.push(w.slots, s)
 	if !q.publishing {
 		q.publishing = true
@@ -228,7 +239,8 @@ func (w *worker) finish(s *slot, status byte) {
 
 // publish hands finished requests back, a queue at a time: one used index, at most one call.
 func (w *worker) publish() {
-	for _, q := range w.publishing {
+	for i := 0; i < len(w.publishing); i++ { // what ends may set going and end what waited for it
+		q := w.publishing[i]
 		q.publishing = false
 		if err := w.deliver(q); err != nil {
 			w.breakQueue(q, err)
@@ -270,9 +282,12 @@ func (w *worker) deliver(q *queue) (err error) {
 
 // forget gives a slot back that nobody waits for any more.
 func (w *worker) forget(s *slot) {
-	s.queue.inflight--
+	q := s.queue
+	q.inflight--
+	q.gate.active--
 	s.gen.leave()
 	w.putSlot(s)
+	w.settleGate(q.dev, q.gate)
 }
 
 // breakQueue ends the service of a queue whose driver, or whose memory, cannot be trusted. Other queues go on.
