@@ -94,6 +94,7 @@ func (d *Device) WriteConfig(b []byte, off uint32) error {
 		return errors.New("the driver writes writeback without having negotiated CONFIG_WCE")
 	}
 	d.writeback.Store(b[0] != 0)
+	d.writebackKnown = true
 	d.decideDurability()
 	if b[0] == 0 {
 		return d.Flush()

@@ -110,17 +110,7 @@ func TestRestart(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c, err := r.drivers[0].Config(r.table)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c.Base = base
-				q, err := virtio.Activate(c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				q.SetEnabled(true)
-				r.must(func() error { return r.dev.StartQueue(0, q) })
+				r.startAt(0, base)
 			}
 		})
 	}

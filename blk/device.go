@@ -29,12 +29,13 @@ type Device struct {
 	partial             bool // a request may cover units in part
 	block               bool // the Disk is a block device
 
-	offered   virtio.Features
-	ackedBits atomic.Uint64
-	capacity  atomic.Uint64 // sectors
-	serial    [MaxSerial]byte
-	writeback atomic.Bool
-	stable    atomic.Bool // writeThrough, decided anew with each change
+	offered        virtio.Features
+	ackedBits      atomic.Uint64
+	capacity       atomic.Uint64 // sectors
+	serial         [MaxSerial]byte
+	writeback      atomic.Bool
+	writebackKnown bool        // it is the power-on value of a fresh driver, or that driver's choice
+	stable         atomic.Bool // writeThrough, decided anew with each change
 
 	home      int32 // the worker where flushes and ranges of this device are decided
 	homeIndex int32
@@ -109,7 +110,25 @@ func (d *Device) homeWorker() *worker { return d.pool.workers[d.home] }
 func (d *Device) powerOn() {
 	d.ackedBits.Store(0)
 	d.writeback.Store(d.offered.Has(FeatureFlush))
+	d.writebackKnown = false
 	d.decideDurability()
+}
+
+// learnWriteback is asked when a queue starts whether the driver's choice of the cache mode can be known. A front-end
+// that reconnects, and a migration's destination, start rings in the middle of their life and do not repeat the choice:
+// then every write is made stable until the driver chooses anew.
+func (d *Device) learnWriteback(fresh bool) {
+	if d.writebackKnown || !d.acked().Has(FeatureConfigWCE) {
+		return
+	}
+	if fresh {
+		d.writebackKnown = true
+		return
+	}
+	if d.writeback.Swap(false) {
+		d.decideDurability()
+		d.opt.Log.Info("a ring goes on that this session did not begin: write-through, until the guest chooses its cache mode again")
+	}
 }
 
 func (d *Device) decideDurability() { d.stable.Store(d.writeThrough()) }
@@ -154,6 +173,7 @@ func (d *Device) StartQueue(i int, vq *virtio.Queue) error {
 		return errors.Errorf("queue %d of %d cannot start: no such queue, no memory, or started already", i, len(d.queues))
 	}
 	w := d.pool.workers[(int(d.home)+i)%len(d.pool.workers)]
+	d.learnWriteback(vq.Fresh())
 	q := &queue{vq: vq, dev: d, w: w, index: i, held: d.held, gen: newGeneration(d.table)}
 	d.queues[i] = q
 	w.do(func() { w.addQueue(q) })
@@ -231,7 +251,7 @@ func (d *Device) Flush() error {
 		return nil
 	}
 	if err := d.sync(); err != nil {
-		d.flush.failed.Store(true)
+		d.flushFailed(err)
 		return errors.Wrapf(err, "fdatasync of %s", d.disk.Info().Name)
 	}
 	return nil

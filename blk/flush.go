@@ -99,9 +99,7 @@ func (w *worker) fsyncDone(d *Device, res int32) {
 	f.retries = 0
 	f.running = false
 	if errno != 0 {
-		f.failed.Store(true)
-		d.opt.Log.Error("fdatasync failed: this FLUSH and all later ones are answered IOERR, because what it dropped cannot be made durable by the next",
-			"error", errno.Error())
+		d.flushFailed(errno)
 	} else {
 		f.flushed.Store(max(f.flushed.Load(), f.covers))
 	}
@@ -121,6 +119,26 @@ func (w *worker) fsyncDone(d *Device, res int32) {
 		w.startFsync(d)
 	}
 }
+
+// flushFailed remembers, unless told otherwise, that writes may be lost: the kernel reports such a failure once and drops
+// what it could not write, so the next fdatasync would succeed without them.
+func (d *Device) flushFailed(err error) {
+	if d.opt.FlushError == FlushErrorRetry {
+		d.opt.Log.Error("fdatasync failed: the guest is told, and the next flush is tried (--flush-error=retry)", "error", err)
+		return
+	}
+	if !d.flush.failed.Swap(true) {
+		d.opt.Log.Error("fdatasync failed: this flush and all later ones are answered IOERR, because the next could not make durable what this one dropped; once the storage and its data are known to be good, SIGUSR1 clears this",
+			"error", err)
+	}
+}
+
+// FlushFailed tells whether flushes fail because an earlier one did. Any goroutine may ask.
+func (d *Device) FlushFailed() bool { return d.flush.failed.Load() }
+
+// ClearFlushError lets flushes be tried again after a failed one: the operator says that nothing was lost, or that it
+// does not matter. It returns whether there was something to clear. Any goroutine may call it.
+func (d *Device) ClearFlushError() bool { return d.flush.failed.Swap(false) }
 
 func (w *worker) answerFlush(d *Device, f flushWaiter, status byte) {
 	w.send(w.pool.workers[f.worker], message{kind: msgFlushDone, slot: f.slot, dev: d, status: status})

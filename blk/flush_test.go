@@ -97,6 +97,75 @@ func TestFailedFlushSticks(t *testing.T) {
 	}
 }
 
+// TestFlushErrorModes: retry tries the next, and an operator can clear what sticks.
+func TestFlushErrorModes(t *testing.T) {
+	for _, mode := range []blk.FlushErrorMode{blk.FlushErrorSticky, blk.FlushErrorRetry} {
+		t.Run(string(mode), func(t *testing.T) {
+			d := &goDisk{data: make([]byte, mib), fail: unix.EIO}
+			r := newRig(t, d, rigOptions{device: blk.DeviceOptions{FlushError: mode}})
+			flush := func(want byte) {
+				t.Helper()
+				if a := r.request(0, blk.RequestFlush, 0, nil, 0); a.status != want {
+					t.Fatalf("flush: status %d, want %d", a.status, want)
+				}
+			}
+			flush(1)
+			d.mu.Lock()
+			d.fail = nil
+			d.mu.Unlock()
+			if mode == blk.FlushErrorRetry {
+				flush(0)
+				return
+			}
+			flush(1)
+			base, err := r.dev.StopQueue(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.must(r.dev.Reset)
+			r.startAt(0, base)
+			flush(1) // a reset of the driver, or another front-end, changes nothing
+			if !r.dev.FlushFailed() || !r.dev.ClearFlushError() || r.dev.ClearFlushError() {
+				t.Fatal("the error was not there to be cleared, or not cleared")
+			}
+			flush(0)
+		})
+	}
+}
+
+// TestUnknownCacheChoiceIsWriteThrough: neither a reconnecting front-end nor a migration's destination repeats it.
+func TestUnknownCacheChoiceIsWriteThrough(t *testing.T) {
+	for name, ring := range map[string]virtio.Features{"split": splitRing, "packed": packedRing} {
+		t.Run(name, func(t *testing.T) {
+			file := openFile(t, newFile(t, mib), blk.FileOptions{})
+			r := newRig(t, file, rigOptions{ring: ring, acked: allFeatures, device: blk.DeviceOptions{ConfigWCE: true}})
+			r.read(0, 0, 512)
+			restart := func(newSession bool) {
+				t.Helper()
+				base, err := r.dev.StopQueue(0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if newSession {
+					r.must(r.dev.Reset)
+					r.must(func() error { return r.dev.SetFeatures(uint64(allFeatures)) })
+				}
+				r.startAt(0, base)
+			}
+			if restart(false); r.dev.WriteThrough() {
+				t.Error("a pause made the guest's choice unknown")
+			}
+			if restart(true); !r.dev.WriteThrough() {
+				t.Error("write-back, though the guest may have chosen write-through")
+			}
+			r.must(func() error { return r.dev.WriteConfig([]byte{1}, 32) })
+			if r.dev.WriteThrough() {
+				t.Error("the guest's new choice was not taken")
+			}
+		})
+	}
+}
+
 // TestFlushWithNothingToFlush completes without an fdatasync, but the first one of a device never does: a predecessor
 // may have left something.
 func TestFlushWithNothingToFlush(t *testing.T) {

@@ -26,6 +26,24 @@ func ParseCacheMode(s string) (CacheMode, error) {
 	return "", errors.Errorf("cache mode %q is none of auto, writeback, writethrough, unsafe", s)
 }
 
+// FlushErrorMode decides what a failed fdatasync means for later ones.
+type FlushErrorMode string
+
+// The modes. The words are the values of --flush-error.
+const (
+	FlushErrorSticky FlushErrorMode = "sticky" // all later flushes fail, until ClearFlushError
+	FlushErrorRetry  FlushErrorMode = "retry"  // the next one is tried
+)
+
+// ParseFlushErrorMode accepts the words of the FlushErrorMode constants.
+func ParseFlushErrorMode(s string) (FlushErrorMode, error) {
+	switch m := FlushErrorMode(s); m {
+	case FlushErrorSticky, FlushErrorRetry:
+		return m, nil
+	}
+	return "", errors.Errorf("flush error mode %q is neither sticky nor retry", s)
+}
+
 // Limits of DeviceOptions.
 const (
 	MaxQueues    = 256     // the index of a vring is 8 bits in vhost-user messages
@@ -44,6 +62,7 @@ type DeviceOptions struct {
 	PhysicalBlockSize uint32 // bytes, a power of two >= LogicalBlockSize, default the Disk's OffsetAlign
 	Serial            string // at most MaxSerial bytes, default derived from Name
 	Cache             CacheMode
+	FlushError        FlushErrorMode
 	ConfigWCE         bool   // offer CONFIG_WCE: the driver may switch between write-back and write-through
 	SegMax            uint32 // data segments of a request, default 126
 	MaxDiscardSegs    uint32 // segments of a discard or write-zeroes request, 1..MaxSegments, default 1
@@ -73,6 +92,9 @@ func (o *DeviceOptions) setDefaults(info DiskInfo) {
 	}
 	if o.Cache == "" {
 		o.Cache = CacheAuto
+	}
+	if o.FlushError == "" {
+		o.FlushError = FlushErrorSticky
 	}
 	if o.SegMax == 0 {
 		o.SegMax = defaultSegMax
@@ -105,7 +127,10 @@ func (o *DeviceOptions) validate(info DiskInfo) error {
 	case o.MaxDiscardSegs > MaxSegments:
 		return errors.Errorf("%d segments a discard: at most %d", o.MaxDiscardSegs, MaxSegments)
 	}
-	_, err := ParseCacheMode(string(o.Cache))
+	if _, err := ParseCacheMode(string(o.Cache)); err != nil {
+		return err
+	}
+	_, err := ParseFlushErrorMode(string(o.FlushError))
 	return err
 }
 

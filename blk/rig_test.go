@@ -99,6 +99,22 @@ func (r *rig) start(i int) {
 	r.must(func() error { return r.dev.StartQueue(i, q) })
 }
 
+// startAt starts queue i again where it stopped.
+func (r *rig) startAt(i int, base virtio.Base) {
+	r.t.Helper()
+	c, err := r.drivers[i].Config(r.table)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c.Base = base
+	q, err := virtio.Activate(c)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	q.SetEnabled(true)
+	r.must(func() error { return r.dev.StartQueue(i, q) })
+}
+
 func (r *rig) alloc(n, align uint64) guestmem.GPA {
 	r.t.Helper()
 	gpa, err := r.mem.Alloc(n, align)

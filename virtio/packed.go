@@ -34,6 +34,24 @@ func (r *packedRing) begin(b Base) (lost uint32, err error) {
 	return lost, err
 }
 
+// untouched tells whether no device has ever used the ring. Its cursors alone look so after each second round, but then
+// descriptors are there that are neither empty nor made available in the first round.
+func (r *packedRing) untouched() bool {
+	first := cursor{wrap: true}
+	if r.avail != first || r.used != first {
+		return false
+	}
+	for c := range r.size {
+		addr := r.at(cursor{idx: c})
+		word := load64(addr + 8)
+		empty := word == 0 && load64(addr) == 0
+		if !empty && (word>>48)&(packedAvail|packedUsed) != packedAvail {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *packedRing) at(c cursor) uint64 { return r.desc + descriptorSize*uint64(c.idx) }
 
 // pending tells whether the descriptor at the available cursor is ours.

@@ -43,6 +43,7 @@ type queueState struct {
 	at       addresses
 	memory   *guestmem.Table
 	kick     *sys.FD
+	fresh    bool
 	enabled  bool
 	stopped  bool
 	closed   bool
@@ -78,7 +79,11 @@ func activate(c Config) (q *Queue, err error) {
 	if err := q.moveTo(c.Memory, addresses{desc: c.Desc, driver: c.Driver, device: c.Device}); err != nil {
 		return nil, err
 	}
-	return q, q.begin(c.Base)
+	if err := q.begin(c.Base); err != nil {
+		return nil, err
+	}
+	q.state.fresh = q.packed && q.ring.untouched() || !q.packed && q.split.untouched()
+	return q, nil
 }
 
 // own makes an owned descriptor of a number, nil of none.
@@ -232,6 +237,9 @@ func (q *Queue) Break(err error) {
 	q.settle()
 	q.notifier.failed()
 }
+
+// Fresh tells whether the ring was at its beginning, untouched by any device, when the queue was activated.
+func (q *Queue) Fresh() bool { return q.state.fresh }
 
 // Err returns what the queue was broken with, ErrClosed after Close, or nil.
 func (q *Queue) Err() error { return q.err }

@@ -37,6 +37,7 @@ type server struct {
 	o        ServeOptions
 	log      *slog.Logger
 	signals  chan os.Signal
+	clear    chan os.Signal // SIGUSR1
 	registry *export.Registry
 	exports  []*export.Export
 }
@@ -50,9 +51,11 @@ func Serve(o ServeOptions) error {
 	runtime.GOMAXPROCS(o.Workers + spareProcs)
 	// A guest's disk must not die of a log line that nobody reads.
 	signal.Ignore(syscall.SIGPIPE)
-	s := &server{o: o, log: o.Log.logger(o.Stderr), signals: make(chan os.Signal, 2)}
+	s := &server{o: o, log: o.Log.logger(o.Stderr), signals: make(chan os.Signal, 2), clear: make(chan os.Signal, 1)}
 	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(s.signals)
+	signal.Notify(s.clear, syscall.SIGUSR1)
+	defer signal.Stop(s.clear)
 
 	err := s.start()
 	if err == nil {
@@ -114,12 +117,15 @@ func (s *server) wait() error {
 		}()
 	}
 	var first error
-	for range s.exports {
+	for left := len(s.exports); left > 0; {
 		select {
+		case <-s.clear:
+			s.clearFlushErrors()
 		case sig := <-s.signals:
 			s.log.Info("stopping: requests in flight end, then everything is flushed", "signal", sig.String())
 			return errStopped
 		case e := <-ended:
+			left--
 			if err := e.Err(); err != nil {
 				s.log.Error("export ended", "export", e.Definition().Name, "error", err)
 				first = errors.Errorf("export %s ended, as the log says", e.Definition().Name)
@@ -129,6 +135,15 @@ func (s *server) wait() error {
 		}
 	}
 	return first
+}
+
+// clearFlushErrors lets flushes be tried again on all exports where one has failed.
+func (s *server) clearFlushErrors() {
+	for _, e := range s.exports {
+		if e.ClearFlushError() {
+			s.log.Warn("flushes are tried again after a failed one", "export", e.Definition().Name)
+		}
+	}
 }
 
 // shutdown drains and flushes everything, for as long as that may take and no second signal comes.

@@ -44,12 +44,13 @@ type DiskDefinition struct {
 
 // DeviceDefinition says how the disk looks to the guest.
 type DeviceDefinition struct {
-	NumQueues         int           `json:"num_queues"`
-	Cache             blk.CacheMode `json:"cache"`
-	ConfigWCE         bool          `json:"config_wce,omitempty"`
-	LogicalBlockSize  uint32        `json:"logical_block_size"`
-	PhysicalBlockSize uint32        `json:"physical_block_size,omitempty"` // 0: the Disk's own unit
-	Serial            string        `json:"serial,omitempty"`              // "": made of Name
+	NumQueues         int                `json:"num_queues"`
+	Cache             blk.CacheMode      `json:"cache"`
+	FlushError        blk.FlushErrorMode `json:"flush_error"`
+	ConfigWCE         bool               `json:"config_wce,omitempty"`
+	LogicalBlockSize  uint32             `json:"logical_block_size"`
+	PhysicalBlockSize uint32             `json:"physical_block_size,omitempty"` // 0: the Disk's own unit
+	Serial            string             `json:"serial,omitempty"`              // "": made of Name
 }
 
 // NewDefinition returns the defaults, to which a socket and a disk must be added.
@@ -58,7 +59,7 @@ func NewDefinition() Definition {
 		Version: DefinitionVersion,
 		Socket:  SocketDefinition{FD: -1},
 		Disk:    DiskDefinition{Direct: true, LockTimeout: 60 * time.Second},
-		Device:  DeviceDefinition{NumQueues: blk.MaxQueues, Cache: blk.CacheAuto, LogicalBlockSize: blk.SectorSize},
+		Device:  DeviceDefinition{NumQueues: blk.MaxQueues, Cache: blk.CacheAuto, FlushError: blk.FlushErrorSticky, LogicalBlockSize: blk.SectorSize},
 	}
 }
 

@@ -68,6 +68,16 @@ func (e *Export) Err() error {
 	return e.err
 }
 
+// ClearFlushError lets flushes be tried again after a failed one; false: none has failed.
+func (e *Export) ClearFlushError() bool {
+	select {
+	case <-e.ready:
+	default:
+		return false
+	}
+	return e.listened && e.parts.device.ClearFlushError()
+}
+
 // Start lets the runner open the disk and the socket and serve. A second call, and one after the end, do nothing.
 func (e *Export) Start() {
 	if e.started.CompareAndSwap(false, true) {

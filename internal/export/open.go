@@ -39,7 +39,7 @@ func (e *Export) open() error {
 	device, err := e.pool.NewDevice(p.disk, blk.DeviceOptions{
 		Name: e.def.Name, NumQueues: dev.NumQueues, ReadOnly: d.ReadOnly,
 		LogicalBlockSize: dev.LogicalBlockSize, PhysicalBlockSize: dev.PhysicalBlockSize,
-		Serial: dev.Serial, Cache: dev.Cache, ConfigWCE: dev.ConfigWCE, Held: d.Incoming,
+		Serial: dev.Serial, Cache: dev.Cache, FlushError: dev.FlushError, ConfigWCE: dev.ConfigWCE, Held: d.Incoming,
 		Log: e.log, Fail: e.fail,
 	})
 	if err != nil {

@@ -77,7 +77,7 @@ func diskOptions() []Option {
 		},
 		{
 			Key: "store", Value: "KIND:SIZE", Own: true, Group: GroupDisk,
-			Usage: "no file: null:SIZE reads zeroes and forgets writes, mem:SIZE keeps data until the end",
+			Usage: "no file: null:SIZE keeps nothing and reads leave memory as it is, mem:SIZE keeps data until the end",
 			set:   setStore,
 			get:   func(d *Definition) string { return d.Disk.Store.String() },
 		},
@@ -121,6 +121,12 @@ func deviceOptions() []Option {
 			Usage: "auto, writeback (flushes become fdatasync), writethrough (each write is stable), unsafe (loses data)",
 			set:   setCache,
 			get:   func(d *Definition) string { return string(d.Device.Cache) },
+		},
+		{
+			Key: "flush-error", Value: "sticky|retry", Group: GroupDevice,
+			Usage: "after a failed flush all later ones fail until SIGUSR1 (sticky), or the next is tried (retry)",
+			set:   setFlushError,
+			get:   func(d *Definition) string { return string(d.Device.FlushError) },
 		},
 		{
 			Key: "config-wce", Bool: true, Group: GroupDevice,

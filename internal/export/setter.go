@@ -76,6 +76,15 @@ func setCache(d *Definition, value string) (reason, remedy string) {
 	return "", ""
 }
 
+func setFlushError(d *Definition, value string) (reason, remedy string) {
+	mode, err := blk.ParseFlushErrorMode(value)
+	if err != nil {
+		return "not a way to treat a failed flush", "take sticky or retry"
+	}
+	d.Device.FlushError = mode
+	return "", ""
+}
+
 func setStore(d *Definition, value string) (reason, remedy string) {
 	store, err := ParseStore(value)
 	if err != nil {
