@@ -62,7 +62,6 @@ func TestRootFileSystem(t *testing.T) {
 	})
 }
 
-// TestRings runs the ring formats and notification modes that a front-end can choose.
 func TestPackedRing(t *testing.T) {
 	testRing(t, "packed=on", map[int]bool{featureRingPacked: true, featureEventIdx: true, featureIndirectDesc: true})
 }
@@ -75,6 +74,7 @@ func TestSplitRingPlain(t *testing.T) {
 	testRing(t, "event_idx=off,indirect_desc=off", map[int]bool{featureRingPacked: false, featureEventIdx: false, featureIndirectDesc: false})
 }
 
+// testRing runs one of the ring formats and notification modes that a front-end can choose.
 func testRing(t *testing.T, options string, features map[int]bool) {
 	m := seededImage(t, filepath.Join(newDir(t), "disk.img"), 256*mib)
 	b := startVublk(t, m)

@@ -44,11 +44,15 @@ func equal[T comparable](t *testing.T, what string, got, want T) {
 	}
 }
 
-// newDir makes a test's directory. Its path is short, Unix sockets live in it.
+// newDir makes a test's directory. Its path is short, Unix sockets live in it. VUBLK_E2E_KEEP=1 leaves it behind.
 func newDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vublk-")
 	must(t, err)
+	if os.Getenv("VUBLK_E2E_KEEP") != "" {
+		t.Log("kept:", dir)
+		return dir
+	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
@@ -86,7 +90,12 @@ type backend struct {
 // startVublk serves one image, with further options.
 func startVublk(t *testing.T, m guest.Image, options ...string) backend {
 	t.Helper()
-	socket := filepath.Join(newDir(t), "vublk.sock")
+	return startVublkAt(t, filepath.Join(newDir(t), "vublk.sock"), m, options...)
+}
+
+// startVublkAt is startVublk on a socket path that a front-end knows already.
+func startVublkAt(t *testing.T, socket string, m guest.Image, options ...string) backend {
+	t.Helper()
 	args := append([]string{"serve", "--socket-path=" + socket, "--blk-file=" + m.Path}, options...)
 	return startBackend(t, []string{socket}, args...)
 }
@@ -95,11 +104,7 @@ func startVublk(t *testing.T, m guest.Image, options ...string) backend {
 func startBackend(t *testing.T, sockets []string, args ...string) backend {
 	t.Helper()
 	log := filepath.Join(newDir(t), "vublk.log")
-	argv := append([]string{lab.vublk}, args...)
-	if os.Getenv("STANDIN") != "" {
-		argv = standin(args)
-	}
-	b, err := guest.StartBackend(log, sockets, argv...)
+	b, err := guest.StartBackend(log, sockets, append([]string{lab.vublk}, args...)...)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := b.Stop(); err != nil {

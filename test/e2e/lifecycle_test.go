@@ -65,28 +65,32 @@ func testReboot(t *testing.T, reboot func(*vm)) {
 }
 
 func TestStopContUnderIO(t *testing.T) {
-	m := seededImage(t, filepath.Join(newDir(t), "disk.img"), 256*mib)
+	m := seededImage(t, filepath.Join(newDir(t), "disk.img"), 32*mib)
+	must(t, os.Truncate(m.Path, 96*mib)) // fio works behind the file system
 	b := startVublk(t, m)
-	g := startGuest(t, oneDisk(b.Socket, 2, ""), guest.Contents{})
-	g.run("mount -t ext4 /dev/vda /mnt")
-	must(t, g.Background("hammer", hammer))
-	g.rounds("4")
-	for range 5 {
-		g.qmp("stop", nil)
-		before, err := os.Stat(m.Path)
+	o := oneDisk(b.Socket, 2, "")
+	o.Memory = 768
+	g := startGuest(t, o, guest.Contents{Tools: []string{"fio"}})
+	must(t, g.Background("fio", "/tools/fio --name=busy --filename=/dev/vda --offset=32m --size=64m --bs=4k --rw=randwrite "+
+		"--direct=1 --ioengine=libaio --iodepth=32 --verify=crc32c --do_verify=1 --verify_fatal=1 --minimal"))
+	written := func() time.Time {
+		fi, err := os.Stat(m.Path)
 		must(t, err)
-		time.Sleep(300 * time.Millisecond) // the time in which nothing may happen
-		after, err := os.Stat(m.Path)
-		must(t, err)
-		equal(t, "time of the last write while the guest is stopped", after.ModTime(), before.ModTime())
-		g.qmp("cont", nil)
-		g.rounds("1")
+		return fi.ModTime()
 	}
-	g.run("touch /tmp/stop")
-	t.Log("rounds:", g.finished("hammer"))
-	g.run("umount /mnt")
+	last := written()
+	for range 8 {
+		eventually(t, "the guest writes", runTime, func() bool { return !written().Equal(last) })
+		g.qmp("stop", nil)
+		last = written()
+		time.Sleep(200 * time.Millisecond) // the time in which nothing may happen
+		equal(t, "time of the last write while the guest is stopped", written(), last)
+		g.qmp("cont", nil)
+	}
+	g.finished("fio")
+	g.exercise("vda", "new")
 	g.powerOff()
-	checkImage(t, m, hammered)
+	checkImage(t, m, map[string][]byte{"/seed": seed, "/new": payload})
 }
 
 func TestHotUnplugAndPlug(t *testing.T) {
@@ -169,4 +173,26 @@ done`))
 	second.exercise("vda", "new")
 	second.powerOff()
 	checkImage(t, m, files)
+}
+
+// TestVublkRestarts ends vublk in the orderly way under a busy guest and starts it again: the guest only waits.
+func TestVublkRestarts(t *testing.T) {
+	m := seededImage(t, filepath.Join(newDir(t), "disk.img"), 256*mib)
+	b := startVublk(t, m)
+	o := oneDisk(b.Socket, 2, "")
+	o.Disks[0].Reconnect = true
+	g := startGuest(t, o, guest.Contents{})
+	g.run("mount -t ext4 /dev/vda /mnt")
+	must(t, g.Background("hammer", hammer))
+	for range 3 {
+		g.rounds("1")
+		must(t, b.Stop())
+		b = startVublkAt(t, b.Socket, m)
+		g.rounds("2")
+	}
+	g.run("touch /tmp/stop")
+	t.Log("rounds:", g.finished("hammer"))
+	g.run("umount /mnt")
+	g.powerOff()
+	checkImage(t, m, hammered)
 }

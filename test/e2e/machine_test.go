@@ -44,7 +44,7 @@ func TestTwoExports(t *testing.T) {
 // plugged lies above and is what Linux prefers from then on, so later I/O is I/O to the new regions.
 func TestMemoryHotplug(t *testing.T) {
 	m := seededImage(t, filepath.Join(newDir(t), "disk.img"), 256*mib)
-	b := startVublk(t, m)
+	b := startVublk(t, m, "--trace-messages")
 	o := oneDisk(b.Socket, 2, "")
 	o.MaxMemory, o.Append = 2048, "memhp_default_state=online"
 	g := startGuest(t, o, guest.Contents{})
@@ -54,11 +54,14 @@ func TestMemoryHotplug(t *testing.T) {
 	equal(t, "zone Normal before", g.run("grep -c 'zone *Normal' /proc/buddyinfo || true"), "0")
 	for i := range 2 {
 		before := g.run("sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo")
-		id := fmt.Sprintf("mem%d", i+1)
+		id, added := fmt.Sprintf("mem%d", i+1), strings.Count(b.Log(), "ADD_MEM_REG")
 		g.qmp("object-add", map[string]any{"qom-type": "memory-backend-memfd", "id": id, "size": 256 * mib, "share": true})
 		g.qmp("device_add", map[string]any{"driver": "pc-dimm", "id": "dimm-" + id, "memdev": id})
 		g.run("n=0; until [ $(sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo) -ge $((" + before + " + 240000)) ]; do\n" +
 			"n=$((n + 1)); [ $n -lt 400 ] || exit 1; usleep 50000; done")
+		if got := strings.Count(b.Log(), "ADD_MEM_REG"); got <= added {
+			t.Errorf("vublk's trace shows no ADD_MEM_REG for %s", id)
+		}
 		equal(t, "zone Normal after", g.run("grep -c 'zone *Normal' /proc/buddyinfo"), "1")
 		g.rounds("2")
 	}
@@ -118,8 +121,8 @@ func partitionedImage(t *testing.T, path string, size int64) guest.Image {
 	t.Helper()
 	m, err := guest.CreateSparse(path, size)
 	must(t, err)
-	writeFile(t, filepath.Dir(path), "table", "label: dos\nstart=1MiB, type=83, bootable\n")
-	mustHost(t, "sh", "-c", `PATH=$PATH:/usr/sbin:/sbin; sfdisk --quiet "$0" <"$1"`, path, filepath.Join(filepath.Dir(path), "table"))
+	_, err = guest.HostInput("label: dos\nstart=1MiB, type=83, bootable\n", "sfdisk", "--quiet", path)
+	must(t, err)
 	m.Offset = mib
 	return m
 }
@@ -128,16 +131,11 @@ func partitionedImage(t *testing.T, path string, size int64) guest.Image {
 func installGRUB(t *testing.T, dir string, m guest.Image, script string) {
 	t.Helper()
 	const modules = "/usr/lib/grub/i386-pc"
-	writeFile(t, dir, "grub.cfg", "serial --unit=0 --speed=115200\nterminal_output serial\necho GRUB starts the guest\n"+script)
+	must(t, os.WriteFile(filepath.Join(dir, "grub.cfg"), []byte("serial --unit=0 --speed=115200\nterminal_output serial\necho GRUB starts the guest\n"+script), 0o644))
 	core := filepath.Join(dir, "core.img")
 	mustHost(t, "grub-mkimage", "-O", "i386-pc", "-d", modules, "-p", "/boot/grub", "-c", filepath.Join(dir, "grub.cfg"), "-o", core,
 		"biosdisk", "part_msdos", "ext2", "linux", "serial", "terminal", "echo", "boot")
 	// Its defaults say that the core begins with sector 1.
 	mustHost(t, "dd", "if="+modules+"/boot.img", "of="+m.Path, "bs=440", "count=1", "conv=notrunc", "status=none")
 	mustHost(t, "dd", "if="+core, "of="+m.Path, "bs=512", "seek=1", "conv=notrunc", "status=none")
-}
-
-func writeFile(t *testing.T, dir, name, data string) {
-	t.Helper()
-	must(t, os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644))
 }

@@ -38,9 +38,6 @@ func prepare() error {
 	if lab.kernel, err = guest.FindKernel(repo); err != nil {
 		return err
 	}
-	if os.Getenv("STANDIN") != "" {
-		return nil
-	}
 	lab.vublk, err = guest.BuildVublk(repo)
 	return err
 }

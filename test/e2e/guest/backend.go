@@ -28,9 +28,10 @@ type Backend struct {
 	exitErr error
 }
 
-// BuildVublk builds bin/vublk and returns its path; go build does nothing when it is up to date.
+// BuildVublk builds the program from the tree as it is and returns its path, which is not bin/vublk: that one is what
+// make build left, with the options it chose. go build does nothing when the program is up to date.
 func BuildVublk(repo string) (string, error) {
-	bin := filepath.Join(repo, "bin", "vublk")
+	bin := filepath.Join(repo, "build", "guest", "bin", "vublk")
 	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "./cmd/vublk")
 	cmd.Dir = repo
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -21,11 +21,17 @@ type Image struct {
 
 // Host runs a program of the host and returns its standard output.
 func Host(name string, args ...string) (string, error) {
+	return HostInput("", name, args...)
+}
+
+// HostInput is Host with a standard input.
+func HostInput(input, name string, args ...string) (string, error) {
 	path, err := lookTool(name)
 	if err != nil {
 		return "", err
 	}
 	cmd := exec.Command(path, args...)
+	cmd.Stdin = strings.NewReader(input)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

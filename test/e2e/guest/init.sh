@@ -30,4 +30,7 @@ if [ -n "$root" ] && [ -d /modules ]; then
 	mount --move /dev /newroot/dev
 	exec switch_root /newroot /init
 fi
+case " $(cat /proc/cmdline) " in
+*" vublk.shell "*) exec setsid cttyhack sh ;;
+esac
 exec /agent
