@@ -1,0 +1,58 @@
+package bench
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/vublk/vublk/virtio"
+	"github.com/vublk/vublk/virtio/virtiotest"
+)
+
+// ceilingSectors is the size of the disk that is not there: 1 GiB.
+const ceilingSectors = 1 << 21
+
+// Ceiling measures the generator itself: c with polling drivers, against a device on CPU deviceCPU (negative: any) that
+// answers each chain without reading the request. It costs what any device costs the driver, the cache lines that move
+// between two CPUs included, and nothing more.
+func Ceiling(ctx context.Context, c Config, deviceCPU int) (Result, error) {
+	c.setDefaults()
+	c.NoEventIdx, c.Wait = true, Polling
+	if err := c.check(); err != nil {
+		return Result{}, err
+	}
+	m, err := virtiotest.NewMemory(virtiotest.RAM(c.memoryFor()))
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = m.Close() }() // last: nobody uses it any more
+	var drivers []*virtiotest.Driver
+	defer func() {
+		for _, d := range drivers {
+			_ = d.Close() // eventfds that nobody else has
+		}
+	}()
+	for i := range c.Queues {
+		d, err := virtiotest.NewDriver(m, virtiotest.Options{Index: i, Size: c.ringSize(), Features: c.features(), TableLen: tableLen})
+		if err != nil {
+			return Result{}, err
+		}
+		drivers = append(drivers, d)
+	}
+	return driveEcho(ctx, &c, drivers, deviceCPU)
+}
+
+func driveEcho(ctx context.Context, c *Config, drivers []*virtiotest.Driver, cpu int) (Result, error) {
+	var quit atomic.Bool
+	ended := make(chan error, 1)
+	var echoes []*echo
+	for _, d := range drivers {
+		echoes = append(echoes, newEcho(d, c.features().Has(virtio.FeatureRingPacked)))
+	}
+	go func() { ended <- serveEchoes(echoes, cpu, &quit) }()
+	r, err := drive(ctx, c, drivers, ceilingSectors)
+	quit.Store(true)
+	if e := <-ended; err == nil {
+		err = e
+	}
+	return r, err
+}

@@ -1,0 +1,101 @@
+package bench
+
+import (
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/virtio"
+)
+
+// Wait is how a driver waits for completions.
+type Wait int
+
+// The ways to wait.
+const (
+	Polling  Wait = iota // looks at the used ring all the time
+	Sleeping             // asks for a call and sleeps on its eventfd
+)
+
+// Config is what to do. Fields that are zero mean what their comment says.
+type Config struct {
+	Socket string // of the back-end, which listens there
+
+	Queues    int    // 1
+	Depth     int    // requests in flight per queue; 1
+	BlockSize uint32 // bytes of a read or write, a multiple of 512; 4096
+	Mix       Mix    // random reads
+	Span      uint64 // bytes from the disk's begin on that are used, the whole disk
+
+	Packed     bool // ring format
+	Indirect   bool // a request's descriptors are in an indirect table, as Linux does it
+	NoEventIdx bool // do not negotiate EVENT_IDX
+	Wait       Wait
+
+	Warmup   time.Duration // not measured, 0 is none
+	Duration time.Duration // measured; 1 s
+	Patience time.Duration // for one completion; 10 s
+	CPUs     []int         // queue i runs on CPUs[i%len]; empty: wherever the scheduler likes
+	Seed     uint64        // of the random offsets and choices
+}
+
+// Bounds of Config.
+const (
+	maxQueues    = 256
+	maxDepth     = 1 << 12
+	maxBlockSize = 1 << 24
+	sectorSize   = 512
+)
+
+func (c *Config) setDefaults() {
+	c.Queues, c.Depth = max(c.Queues, 1), max(c.Depth, 1)
+	if c.BlockSize == 0 {
+		c.BlockSize = 4096
+	}
+	if c.Duration <= 0 {
+		c.Duration = time.Second
+	}
+	if c.Patience <= 0 {
+		c.Patience = 10 * time.Second
+	}
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Queues > maxQueues:
+		return errors.Errorf("%d queues: %d at most", c.Queues, maxQueues)
+	case c.Depth > maxDepth:
+		return errors.Errorf("depth %d: %d at most", c.Depth, maxDepth)
+	case c.BlockSize%sectorSize != 0 || c.BlockSize > maxBlockSize:
+		return errors.Errorf("block size %d: a multiple of %d up to %d", c.BlockSize, sectorSize, maxBlockSize)
+	}
+	return c.Mix.check()
+}
+
+// descriptors is how many descriptors a request has: header, data, status.
+const descriptors = 3
+
+// ringSize is the size of a queue's ring: a power of two with room for the depth, and no smaller than QEMU's default.
+func (c *Config) ringSize() uint32 {
+	slots := uint32(c.Depth)
+	if !c.Indirect {
+		slots *= descriptors
+	}
+	size := uint32(128)
+	for size < slots {
+		size *= 2
+	}
+	return size
+}
+
+// features is what the driver wants of the ring.
+func (c *Config) features() virtio.Features {
+	f := virtio.FeatureVersion1 | virtio.FeatureIndirectDesc
+	if !c.NoEventIdx {
+		f |= virtio.FeatureEventIdx
+	}
+	if c.Packed {
+		f |= virtio.FeatureRingPacked
+	}
+	return f
+}
