@@ -136,8 +136,8 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 	}
 	for _, c := range []answerCase{
 		{"write", blk.RequestOut, 0, make([]byte, 4096), 0, 1, 1},
-		{"discard", discard, 0, segment(0, 8, 0), 0, 1, 2},
-		{"zeroes", zeroes, 0, segment(0, 8, 0), 0, 1, 2},
+		{"discard", discard, 0, segment(0, 8, 0), 0, 1, 1},
+		{"zeroes", zeroes, 0, segment(0, 8, 0), 0, 1, 1},
 		{"flush", blk.RequestFlush, 0, nil, 0, 1, 0},
 	} {
 		if a := r.request(0, c.kind, c.sector, c.out, c.in); a.status != c.status || a.used != c.used {

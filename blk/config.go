@@ -93,12 +93,16 @@ func (d *Device) WriteConfig(b []byte, off uint32) error {
 	if !d.acked().Has(FeatureConfigWCE) {
 		return errors.New("the driver writes writeback without having negotiated CONFIG_WCE")
 	}
-	d.writeback.Store(b[0] != 0)
-	d.writebackKnown = true
+	old := d.writeback.Swap(b[0] != 0)
 	d.decideDurability()
 	if b[0] == 0 {
-		return d.Flush()
+		if err := d.Flush(); err != nil {
+			d.writeback.Store(old)
+			d.decideDurability()
+			return err
+		}
 	}
+	d.writebackKnown = true
 	return nil
 }
 

@@ -138,10 +138,10 @@ func (d *Device) acked() virtio.Features { return virtio.Features(d.ackedBits.Lo
 // Features returns the device's feature bits.
 func (d *Device) Features() uint64 { return uint64(d.offered) }
 
-// SetFeatures takes the driver's choice; it may come again while queues run. Bits that were not offered are ignored: a
-// front-end that reconnects repeats what an earlier process had offered.
+// SetFeatures takes the driver's choice; it may come again while queues run. Bits that are not offered are honoured too:
+// a front-end that reconnects repeats what an earlier process, with other options, had offered.
 func (d *Device) SetFeatures(acked uint64) error {
-	d.ackedBits.Store(acked & uint64(d.offered))
+	d.ackedBits.Store(acked)
 	d.decideDurability()
 	return nil
 }
@@ -238,9 +238,16 @@ func (d *Device) Reset() error {
 	return first
 }
 
-// Flush makes stable what has completed. Any goroutine may call it; it blocks.
+// Flush makes stable what has completed. Any goroutine may call it; it blocks. A device that is held has nothing to
+// flush, and no right to.
 func (d *Device) Flush() error {
 	if d.opt.ReadOnly || d.inline != nil || d.opt.Cache == CacheUnsafe {
+		return nil
+	}
+	d.mu.Lock()
+	held := d.held
+	d.mu.Unlock()
+	if held {
 		return nil
 	}
 	if d.flush.failed.Load() {
@@ -254,6 +261,7 @@ func (d *Device) Flush() error {
 		d.flushFailed(err)
 		return errors.Wrapf(err, "fdatasync of %s", d.disk.Info().Name)
 	}
+	d.flush.covered(covers)
 	return nil
 }
 

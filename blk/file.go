@@ -2,6 +2,7 @@ package blk
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -32,6 +33,7 @@ type FileDisk struct {
 	info DiskInfo
 	opt  FileOptions
 	plan lockPlan
+	excl *sys.FD // a block device that is locked: its exclusive claim
 }
 
 // OpenFile opens a regular file or a block device for direct I/O, locks it against other users in QEMU's scheme, and
@@ -62,14 +64,40 @@ func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error
 
 // Lock takes the image's locks and makes the host forget what it cached of the image before.
 func (d *FileDisk) Lock(ctx context.Context) error {
-	if err := d.plan.lock(ctx, d.fd.Int(), d.info.Name, d.opt.LockTimeout, d.opt.Log); err != nil {
+	if err := d.awaitLock(ctx); err != nil {
 		return err
 	}
-	return d.dropCache()
+	if err := d.dropCache(); err != nil {
+		d.Unlock()
+		return err
+	}
+	return nil
 }
 
 // Unlock gives the image to others. No I/O may follow before Lock.
-func (d *FileDisk) Unlock() { d.plan.unlock(d.fd.Int()) }
+func (d *FileDisk) Unlock() {
+	_ = d.excl.Close()
+	d.plan.unlock(d.fd.Int())
+}
+
+// tryLock takes the locks if nobody else has the image. OFD locks guard one node of a block device; its exclusive claim
+// (open(2), O_EXCL) guards the device, against mounted file systems too.
+func (d *FileDisk) tryLock() (bool, error) {
+	free, err := d.plan.try(d.fd.Int())
+	if err != nil || !free || !d.info.Block || d.info.ReadOnly {
+		return free, err
+	}
+	n, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", d.fd.Int()), unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+	if err == nil {
+		d.excl = sys.NewFD(n)
+		return true, nil
+	}
+	d.plan.unlock(d.fd.Int())
+	if errors.Is(err, unix.EBUSY) {
+		return false, nil
+	}
+	return false, err
+}
 
 // dropCache writes back and forgets cached pages: another description, or a loop device's own cache, may hold data that
 // is newer than the medium now and older than the guest's later.
@@ -96,7 +124,10 @@ func (d *FileDisk) Info() DiskInfo { return d.info }
 func (d *FileDisk) FD() int { return d.fd.Int() }
 
 // Close implements Disk; it releases the locks.
-func (d *FileDisk) Close() error { return d.fd.Close() }
+func (d *FileDisk) Close() error {
+	_ = d.excl.Close()
+	return d.fd.Close()
+}
 
 // openImage opens path and says what is wrong with it in words that name the way out.
 func openImage(path string, o FileOptions) (*sys.FD, unix.Stat_t, error) {
@@ -114,9 +145,6 @@ func openImage(path string, o FileOptions) (*sys.FD, unix.Stat_t, error) {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 	case unix.S_IFBLK:
-		if !o.ReadOnly {
-			flags |= unix.O_EXCL // open(2): EBUSY when the device is in use, by a mounted file system for one
-		}
 	case unix.S_IFDIR:
 		return nil, st, errors.Errorf("%s is a directory: --blk-file takes a raw image or a block device", path)
 	default:
@@ -143,8 +171,6 @@ func openError(path string, err error, o FileOptions) error {
 		return errors.Wrapf(err, "open %s: check its owner and mode%s", path, readOnlyHint(o))
 	case errors.Is(err, unix.EROFS):
 		return errors.Wrapf(err, "open %s for writing%s", path, readOnlyHint(o))
-	case errors.Is(err, unix.EBUSY):
-		return errors.Wrapf(err, "open %s: the device is in use, by a mounted file system or another program", path)
 	case errors.Is(err, unix.EINVAL) && !o.Buffered:
 		return errors.Errorf("open %s: its file system has no direct I/O (O_DIRECT): move the image, or accept the host's page cache with --direct=off", path)
 	}

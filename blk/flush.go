@@ -27,6 +27,16 @@ type flushState struct {
 	retries uint8
 }
 
+// covered notes that an fdatasync which began after modification n has succeeded.
+func (f *flushState) covered(n uint64) {
+	for {
+		old := f.flushed.Load()
+		if old >= n || f.flushed.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
 // flushWaiter is a request that completes when target is covered.
 type flushWaiter struct {
 	worker, slot int32
@@ -101,7 +111,7 @@ func (w *worker) fsyncDone(d *Device, res int32) {
 	if errno != 0 {
 		d.flushFailed(errno)
 	} else {
-		f.flushed.Store(max(f.flushed.Load(), f.covers))
+		f.covered(f.covers)
 	}
 	kept := f.waiting[:0]
 	for _, one := range f.waiting {

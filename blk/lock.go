@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/pkg/errors"
@@ -62,14 +61,14 @@ func planLock(readOnly bool, identity string) lockPlan {
 	return p
 }
 
-// lock takes the plan's bytes on descriptor fd, which must be the description that the I/O goes through; it waits for
-// another holder until the timeout or the end of ctx. A *LockedError names the holder.
-func (p lockPlan) lock(ctx context.Context, fd int, path string, timeout time.Duration, log *slog.Logger) error {
-	start := time.Now()
+// awaitLock takes the locks, on the description that the I/O goes through; it waits for another holder until the timeout
+// or the end of ctx. A *LockedError names the holder.
+func (d *FileDisk) awaitLock(ctx context.Context) error {
+	start, path, timeout := time.Now(), d.info.Name, d.opt.LockTimeout
 	tick := time.NewTicker(lockRetry)
 	defer tick.Stop()
 	for said := false; ; {
-		free, err := p.try(fd)
+		free, err := d.tryLock()
 		if err != nil {
 			return errors.Wrapf(err, "lock %s", path)
 		}
@@ -77,15 +76,15 @@ func (p lockPlan) lock(ctx context.Context, fd int, path string, timeout time.Du
 			return nil
 		}
 		if time.Since(start) >= timeout {
-			return &LockedError{Path: path, Holder: lockHolder(fd), Waited: time.Since(start)}
+			return &LockedError{Path: path, Holder: lockHolder(d.fd.Int()), Waited: time.Since(start)}
 		}
 		if !said {
-			log.Info("waiting for the image's lock", "file", path, "holder", lockHolder(fd), "timeout", timeout)
+			d.opt.Log.Info("waiting for the image's lock", "file", path, "holder", lockHolder(d.fd.Int()), "timeout", timeout)
 			said = true
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Wrapf(ctx.Err(), "wait for the lock of %s, held by %s", path, lockHolder(fd))
+			return errors.Wrapf(ctx.Err(), "wait for the lock of %s, held by %s", path, lockHolder(d.fd.Int()))
 		case <-tick.C:
 		}
 	}

@@ -27,6 +27,9 @@ func lockHolder(fd int) string {
 		}
 	}
 	if len(holders) == 0 {
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			return "a mounted file system, or a program that holds no lock which can be seen (try 'findmnt -S DEVICE' and 'lsof DEVICE')"
+		}
 		return "nobody that can be seen: I/O of a process that died may still be on its way to the disk, or the holder belongs to another user or container"
 	}
 	return strings.Join(holders, ", ")
