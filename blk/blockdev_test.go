@@ -15,8 +15,8 @@ import (
 	"github.com/vublk/vublk/blk"
 )
 
-// newLoop makes a block device with the given sector size of a file (as root).
-func newLoop(t *testing.T, size int64, sector string) (device, file string) {
+// loopDevice makes a block device with the given sector size of a file (as root).
+func loopDevice(t *testing.T, size int64, sector string) (device, file string) {
 	t.Helper()
 	file = newFile(t, size)
 	out, err := exec.Command("losetup", "--find", "--show", "--sector-size", sector, file).CombinedOutput()
@@ -33,7 +33,7 @@ func newLoop(t *testing.T, size int64, sector string) (device, file string) {
 }
 
 func TestBlockDevice(t *testing.T) {
-	device, file := newLoop(t, 8*mib, "4096")
+	device, file := loopDevice(t, 8*mib, "4096")
 	d, err := blk.OpenFile(context.Background(), device, blk.FileOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestBlockDevice(t *testing.T) {
 
 // TestBlockDeviceIsClaimed: the exclusive claim is waited for like a lock, and given free with it.
 func TestBlockDeviceIsClaimed(t *testing.T) {
-	device, _ := newLoop(t, mib, "512")
+	device, _ := loopDevice(t, mib, "512")
 	open := func(timeout time.Duration) (*blk.FileDisk, error) {
 		return blk.OpenFile(context.Background(), device, blk.FileOptions{LockTimeout: timeout})
 	}
