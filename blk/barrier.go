@@ -19,13 +19,19 @@ const (
 	barrierAfter               // the second fdatasync
 )
 
-// gate is one worker's part of a device's barriers. It belongs to the worker.
+// gate is what one worker knows of one device: its part of barriers, and what the device has in use there. It belongs
+// to the worker.
 type gate struct {
-	held   bool // no queue of the device fetches
+	held   bool // a barrier: no queue of the device fetches
 	asked  bool // home waits until nothing but parked barriers is in flight
 	active int  // requests in flight, parked ones included
 	parked int
-	_      [32]byte
+	queues int
+
+	buffers int      // bounce buffers
+	waiting slotList // for one
+	queued  bool     // in the pool's list of those that wait
+	_       [16]byte
 }
 
 // barrierQueue is home's part.

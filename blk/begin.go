@@ -178,6 +178,7 @@ func (w *worker) beginSegments(d *Device, s *slot, r *request, needs virtio.Feat
 		row[i] = seg
 		length := int64(seg.Len &^ unmapBit)
 		bytes += uint64(length)
+		s.part = s.part || s.kind == RequestWriteZeroes && (seg.Base|uint64(length))&d.offsetMask != 0
 		lo, hi = min(lo, int64(seg.Base)), max(hi, int64(seg.Base)+length)
 	}
 	op := opDiscard

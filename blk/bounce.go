@@ -19,11 +19,10 @@ const (
 type bufferPool struct {
 	blocks  []iouring.Block
 	unused  []int32
-	waiting slotList
+	waiting []*gate // devices that wait, in turn
 }
 
 func (p *bufferPool) init(arena *iouring.Arena) error {
-	p.waiting = newSlotList()
 	for i := range int32(bufferCount) {
 		b, err := arena.Alloc(bufferSize, pageSize)
 		if err != nil {
@@ -38,27 +37,49 @@ func (p *bufferPool) init(arena *iouring.Arena) error {
 // startBounce gets the request a buffer and moves its first piece.
 func (w *worker) startBounce(s *slot) {
 	if s.buffer == none {
-		n := len(w.buffers.unused)
-		if n == 0 {
+		g := s.queue.gate
+		if len(w.buffers.unused) == 0 || g.buffers >= w.share(bufferCount) {
 			s.step = stepBuffer
-			w.buffers.waiting.push(w.slots, s)
+			g.waiting.push(w.slots, s)
+			w.awaitBuffer(g)
 			return
 		}
-		s.buffer = w.buffers.unused[n-1]
-		w.buffers.unused = w.buffers.unused[:n-1]
+		n := len(w.buffers.unused) - 1
+		s.buffer = w.buffers.unused[n]
+		w.buffers.unused = w.buffers.unused[:n]
+		g.buffers++
 	}
 	w.nextPiece(s)
 }
 
-// releaseBuffer passes the slot's buffer on to the next that waits.
+// awaitBuffer puts a device in line.
+func (w *worker) awaitBuffer(g *gate) {
+	if !g.queued {
+		g.queued = true
+		w.buffers.waiting = append(w.buffers.waiting, g)
+	}
+}
+
+// releaseBuffer passes the slot's buffer on: the devices that wait have their turns, but none more than its share.
 func (w *worker) releaseBuffer(s *slot) {
 	if s.buffer == none {
 		return
 	}
 	w.buffers.unused = append(w.buffers.unused, s.buffer)
 	s.buffer = none
-	if next := w.buffers.waiting.pop(w.slots); next != nil {
+	s.queue.gate.buffers--
+	for i, g := range w.buffers.waiting {
+		if g.buffers >= w.share(bufferCount) {
+			continue
+		}
+		w.buffers.waiting = append(w.buffers.waiting[:i], w.buffers.waiting[i+1:]...)
+		g.queued = false
+		next := g.waiting.pop(w.slots)
+		if g.waiting.head != none {
+			w.awaitBuffer(g)
+		}
 		w.startBounce(next)
+		return
 	}
 }
 

@@ -8,6 +8,11 @@ import (
 
 // reap handles the completions that are there.
 func (w *worker) reap() {
+	for len(w.backlog) > 0 {
+		c := w.backlog[0]
+		w.backlog = w.backlog[1:]
+		w.complete(c)
+	}
 	for n := w.ring.Ready(); n > 0; n-- {
 		c, ok := w.ring.Peek()
 		if !ok {
@@ -15,6 +20,14 @@ func (w *worker) reap() {
 		}
 		w.ring.Seen()
 		w.complete(c)
+	}
+}
+
+// putAside takes completions off the ring whose turn it is not.
+func (w *worker) putAside() {
+	for c, ok := w.ring.Peek(); ok; c, ok = w.ring.Peek() {
+		w.ring.Seen()
+		w.backlog = append(w.backlog, c)
 	}
 }
 

@@ -68,8 +68,8 @@ func (d *Device) fillConfig(c *[configSize]byte) {
 	ratio := d.opt.PhysicalBlockSize / d.opt.LogicalBlockSize
 	c[configPhysicalExp] = byte(bits.TrailingZeros32(ratio))
 	le.PutUint16(c[configMinIO:], uint16(ratio))
-	if d.writeback.Load() {
-		c[configWriteback] = 1
+	if acked := d.acked(); d.writeback.Load() && (acked.Has(FeatureFlush) || !acked.Has(FeatureConfigWCE)) {
+		c[configWriteback] = 1 // virtio-v1.3 5.2.5.2: 0 without FLUSH
 	}
 	le.PutUint16(c[configNumQueues:], uint16(d.opt.NumQueues))
 	if d.offered.Has(FeatureDiscard) {

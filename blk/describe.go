@@ -37,6 +37,9 @@ func describe(fd int, path string, st unix.Stat_t, o FileOptions) (DiskInfo, err
 	if err == nil && !o.Buffered {
 		err = describeDirect(fd, &info)
 	}
+	if n, e := strconv.ParseUint(queueAttr(queueDir(st.Rdev), "logical_block_size"), 10, 32); info.Block && o.Buffered && e == nil {
+		info.OffsetAlign = uint32(n) // the page cache takes any bytes, fallocate does not
+	}
 	if err != nil {
 		return info, errors.Wrapf(err, "examine %s", path)
 	}

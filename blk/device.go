@@ -66,6 +66,9 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 		pool: p, disk: disk, opt: o, unit: int64(max(info.OffsetAlign, 1)), held: o.Held,
 		queues: make([]*queue, o.NumQueues), unsettled: make([]unsettled, len(p.workers)), gates: make([]gate, len(p.workers)),
 	}
+	for i := range d.gates {
+		d.gates[i].waiting = newSlotList()
+	}
 	d.flush.dirty = make([]padded, len(p.workers))
 	switch k := disk.(type) {
 	case InlineDisk:
@@ -73,6 +76,7 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 	case RingDisk:
 		d.fd = int32(k.FD())
 	case FuncDisk:
+		d.unit, info.MemAlign = 1, 1 // it is called with ordinary memory and any range
 		d.functions, d.fd = newFunctions(k, p.opt.Slots*len(p.workers), defaultCalls), -1
 	default:
 		return nil, errors.Errorf("%s is neither an InlineDisk, a RingDisk nor a FuncDisk", info.Name)

@@ -24,6 +24,7 @@ type flushState struct {
 	running bool
 	covers  uint64 // by the running one
 	waiting []flushWaiter
+	spare   []flushWaiter // waiting's other buffer
 	retries uint8
 }
 
@@ -80,6 +81,10 @@ func (w *worker) beginFlush(d *Device, s *slot) {
 
 // joinFlush, at home: at most one fdatasync of a Disk runs, and those who come meanwhile share the next.
 func (w *worker) joinFlush(d *Device, f flushWaiter) {
+	if d.flush.failed.Load() {
+		w.answerFlush(d, f, statusIOErr)
+		return
+	}
 	d.flush.waiting = append(d.flush.waiting, f)
 	if !d.flush.running {
 		w.startFsync(d)
@@ -107,24 +112,27 @@ func (w *worker) fsyncDone(d *Device, res int32) {
 		return
 	}
 	f.retries = 0
-	f.running = false
 	if errno != 0 {
 		d.flushFailed(errno)
 	} else {
 		f.covered(f.covers)
 	}
-	kept := f.waiting[:0]
-	for _, one := range f.waiting {
+	// Who is answered may let others go on that join at once: they find a flush running, and a list of their own.
+	batch := f.waiting
+	f.waiting = f.spare
+	failed := errno != 0 || f.failed.Load()
+	for _, one := range batch {
 		switch {
-		case errno != 0:
+		case failed:
 			w.answerFlush(d, one, statusIOErr)
 		case one.target <= f.covers:
 			w.answerFlush(d, one, statusOK)
 		default:
-			kept = append(kept, one)
+			f.waiting = append(f.waiting, one)
 		}
 	}
-	f.waiting = kept
+	f.spare = batch[:0]
+	f.running = false
 	if len(f.waiting) > 0 {
 		w.startFsync(d)
 	}

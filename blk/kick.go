@@ -37,7 +37,7 @@ func (w *worker) armKick(q *queue) {
 		w.kickless = append(w.kickless, q)
 		return
 	}
-	q.poll = w.polls.take(q)
+	q.poll, q.shots = w.polls.take(q), 0
 	w.sqe(kindKick, q.poll).PollAdd(int32(fd), unix.POLLIN, true)
 }
 
@@ -65,12 +65,13 @@ func (w *worker) kicked(index int32, c iouring.CQE) {
 	}
 	q.count.kicks++
 	w.heat(q)
-	if !last {
+	shots := q.shots
+	if q.shots++; !last {
 		return
 	}
 	w.polls.put(index)
-	if c.Res < 0 {
-		q.dev.opt.Log.Warn("the kick descriptor cannot be polled: the queue is looked at by the clock", "queue", q.index, "error", unix.Errno(-c.Res))
+	if c.Res < 0 || shots == 0 { // or it ends at once, as a file's does that is always ready
+		q.dev.opt.Log.Warn("the kick descriptor cannot be polled: the queue is looked at by the clock", "queue", q.index, "result", c.Res)
 		w.kickless = append(w.kickless, q)
 		return
 	}

@@ -15,7 +15,7 @@ type mailbox struct {
 	jobs  []func()
 }
 
-// do runs f on the worker and returns when it has run. It must not be called by a worker.
+// do runs f on the worker and returns when it has run, or when the pool was closed. It must not be called by a worker.
 func (w *worker) do(f func()) {
 	done := make(chan struct{})
 	w.mail.mu.Lock()
@@ -23,7 +23,10 @@ func (w *worker) do(f func()) {
 	w.mail.mu.Unlock()
 	w.mail.ready.Store(true)
 	w.wake()
-	<-done
+	select {
+	case <-done:
+	case <-w.pool.ended[w.id]:
+	}
 }
 
 // wake wakes the worker if it sleeps, or is about to.

@@ -14,6 +14,9 @@ func (w *worker) addQueue(q *queue) {
 	q.done = newSlotList()
 	q.gate = &q.dev.gates[w.id]
 	w.queues = append(w.queues, q)
+	if q.gate.queues++; q.gate.queues == 1 {
+		w.devices++
+	}
 	w.armKick(q)
 	_ = q.vq.Notify() // a call descriptor that cannot be written is the front-end's loss
 	w.heat(q)
@@ -61,6 +64,9 @@ func (w *worker) settleStop(q *queue) {
 		err = nil // broken: where it stopped is all there is to say
 	}
 	q.gen.retire()
+	if q.gate.queues--; q.gate.queues == 0 {
+		w.devices--
+	}
 	w.queues = slices.DeleteFunc(w.queues, func(other *queue) bool { return other == q })
 	q.stopped <- stopResult{base, err} // buffered
 	q.stopped = nil

@@ -21,6 +21,7 @@ type queue struct {
 	publishing bool // in worker.publishing: has done slots
 	held       bool // started, not served: see Device.SetHeld
 	poll       int32
+	shots      int               // completions of the poll since it was armed
 	stopping   bool              // no more fetching
 	stopped    chan<- stopResult // while stopping: told when nothing is in flight
 	gate       *gate

@@ -52,7 +52,7 @@ func (w *worker) takeRange(s *slot, lo, hi int64) bool {
 	if !d.partial {
 		return true // every request covers whole units
 	}
-	exclusive := lo%d.unit != 0 || hi%d.unit != 0
+	exclusive := s.part || lo%d.unit != 0 || hi%d.unit != 0
 	if !exclusive && !d.ranges.active.Load() {
 		s.hold = holdPlain
 		d.unsettled[w.id].writes++

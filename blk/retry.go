@@ -7,28 +7,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// retryDelay is the first delay before an operation is tried again, kicklessPeriod how often a queue without a kick
-// descriptor is looked at while its worker has nothing else to do.
+// retryDelay is the first delay before an operation is tried again. tick is how often the worker looks, while something
+// waits for the clock: an operation, or a queue without a kick descriptor.
 const (
-	retryDelay     = time.Millisecond
-	kicklessPeriod = time.Millisecond
+	retryDelay = time.Millisecond
+	tick       = time.Millisecond
 )
 
 // retryTimer is the worker's one timeout operation.
 type retryTimer struct {
 	armed   bool
-	waiting slotList // to be tried again when it fires
+	waiting slotList // operations to be tried again when they are due
 }
 
-// armTimer has timerFired called after d, or earlier when the timer runs already.
-func (w *worker) armTimer(d time.Duration) {
+// armTimer has timerFired called after a tick.
+func (w *worker) armTimer() {
 	if w.timer.armed {
 		return
 	}
 	w.timer.armed = true
 	ts := w.mem.timeout.Bytes()
 	binary.NativeEndian.PutUint64(ts[0:], 0)
-	binary.NativeEndian.PutUint64(ts[8:], uint64(d.Nanoseconds()))
+	binary.NativeEndian.PutUint64(ts[8:], uint64(tick.Nanoseconds()))
 	w.sqe(kindTimer, 0).Timeout(w.mem.timeout.Addr(), 0, 0)
 }
 
@@ -38,17 +38,24 @@ func (w *worker) retryLater(s *slot, errno unix.Errno) {
 		w.failed(s, errno)
 		return
 	}
+	s.due = time.Since(w.pool.start) + retryDelay<<s.retries
 	s.retries++
 	w.timer.waiting.push(w.slots, s)
-	w.armTimer(retryDelay << (s.retries - 1))
+	w.armTimer()
 }
 
-// timerFired resumes what waited.
+// timerFired resumes what is due.
 func (w *worker) timerFired() {
 	w.timer.armed = false
+	now := time.Since(w.pool.start)
 	waiting := w.timer.waiting
 	w.timer.waiting = newSlotList()
 	for s := waiting.pop(w.slots); s != nil; s = waiting.pop(w.slots) {
+		if s.due > now {
+			w.timer.waiting.push(w.slots, s)
+			w.armTimer()
+			continue
+		}
 		w.resume(s)
 	}
 	for _, q := range w.kickless {

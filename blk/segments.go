@@ -98,7 +98,7 @@ func (w *worker) fallocate(d *Device, s *slot) {
 		return
 	}
 	mode := uint32(unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_ZERO_RANGE)
-	if w.mayUnmap(s) && (s.kind == RequestDiscard || !d.noPunchHole.Load()) {
+	if s.punched = w.mayUnmap(s) && (s.kind == RequestDiscard || !d.noPunchHole.Load()); s.punched {
 		mode = unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_PUNCH_HOLE
 	}
 	e.Fallocate(d.fd, mode, uint64(s.off), n)
@@ -109,7 +109,8 @@ func (w *worker) cannotFallocate(d *Device, s *slot) {
 	switch {
 	case s.kind == RequestDiscard:
 		w.segmentDone(s, s.left)
-	case w.mayUnmap(s) && !d.noPunchHole.Swap(true):
+	case s.punched:
+		d.noPunchHole.Store(true)
 		w.nextSegment(s)
 	default:
 		d.noZeroRange.Store(true)

@@ -49,12 +49,15 @@ type slot struct {
 	token virtio.Token
 	gen   *generation
 	began time.Duration // on the worker's clock
+	due   time.Duration // while it waits to be tried again
 
 	kind    RequestType
 	step    step
 	retries uint8
 	hold    holdKind
 	stable  bool // must be on stable storage before it completes
+	punched bool // zeroes: tried by punching a hole
+	part    bool // zeroes: a segment covers units in part
 	fenced  bool // has the barrier flag
 	barrier barrierStage
 

@@ -29,7 +29,9 @@ func (w *worker) sqe(kind userData, index int32) *iouring.SQE {
 	e := w.ring.SQE()
 	for e == nil {
 		w.enter(0)
-		e = w.ring.SQE()
+		if e = w.ring.SQE(); e == nil {
+			w.putAside() // before Linux 5.19 nothing is submitted while completions have overflowed
+		}
 	}
 	e.SetUserData(uint64(kind) | uint64(uint32(index)))
 	return e

@@ -54,7 +54,7 @@ func (w *worker) spinGuarded() (found bool, err error) {
 	for n := 1; ; n++ {
 		for _, q := range w.hot {
 			w.looking = q
-			if q.serving() && q.vq.Pending() {
+			if q.serving() && !w.full(q) && q.vq.Pending() {
 				return true, nil
 			}
 		}
@@ -77,9 +77,6 @@ func (w *worker) rest() {
 		}
 		return
 	}
-	if len(w.kickless) > 0 {
-		w.armTimer(kicklessPeriod)
-	}
 	w.enter(1)
 	w.sleeping.Store(false)
 	now := time.Since(w.pool.start)
@@ -88,25 +85,27 @@ func (w *worker) rest() {
 }
 
 // cool asks the drivers of the hot queues for kicks again and looks a second time. It returns whether some queue has
-// work after all; those stay hot, the others leave.
+// work after all; those stay hot, the others leave. Queues that may not fetch stay hot, too: completions wake us.
 func (w *worker) cool() bool {
-	if w.free == none {
-		return false // nothing can be fetched: completions wake us, and the queues stay hot
-	}
+	found := false
 	kept := w.hot[:0]
 	for _, q := range w.hot {
-		pending, err := w.coolQueue(q)
-		if err != nil {
-			w.breakQueue(q, err)
+		stays := q.serving() && w.full(q)
+		if !stays {
+			pending, err := w.coolQueue(q)
+			if err != nil {
+				w.breakQueue(q, err)
+			}
+			found = found || pending
+			stays = pending
 		}
-		q.hot = pending
-		if pending {
+		if q.hot = stays; stays {
 			kept = append(kept, q)
 		}
 	}
 	clear(w.hot[len(kept):])
 	w.hot = kept
-	return len(kept) > 0
+	return found
 }
 
 func (w *worker) coolQueue(q *queue) (pending bool, err error) {

@@ -42,6 +42,7 @@ type worker struct {
 
 	queues     []*queue // all that are placed here
 	hot        []*queue // looked at each turn
+	first      int      // index in hot, modulo its length, that a turn begins with
 	publishing []*queue // have done slots
 	kickless   []*queue // have no kick descriptor: looked at by the clock
 
@@ -49,10 +50,12 @@ type worker struct {
 	buffers bufferPool
 	timer   retryTimer
 	homes   []*Device // devices at home here, by index
+	devices int       // that have queues here
 
 	mail     mailbox
 	inbox    *inbox
 	unsent   []outgoing
+	backlog  []iouring.CQE // taken off the ring before their turn
 	sleeping atomic.Bool
 
 	poller poller
@@ -133,6 +136,9 @@ func (w *worker) run(ready chan<- error) {
 			return
 		}
 		w.readInbox()
+		if len(w.kickless) > 0 {
+			w.armTimer()
+		}
 		more := w.fetch()
 		w.publish()
 		w.turn(more)
@@ -173,12 +179,15 @@ func (w *worker) close() {
 // fetch takes requests out of the hot queues. It returns whether there are more.
 func (w *worker) fetch() bool {
 	more := false
-	for _, q := range w.hot {
+	w.first++ // each turn another queue is the first to be offered what slots there are
+	for i := range w.hot {
+		q := w.hot[(w.first+i)%len(w.hot)]
 		if !q.serving() {
 			continue
 		}
 		again, err := w.fetchQueue(q)
 		if err != nil {
+			w.dropHeld()
 			w.breakQueue(q, err)
 		}
 		more = more || again
@@ -194,10 +203,10 @@ func (w *worker) fetchQueue(q *queue) (more bool, err error) {
 		q.quiet = true
 	}
 	for range fetchBudget {
-		s := w.takeSlot()
-		if s == nil {
-			return false, nil // completions bring slots, and wake us
+		if w.full(q) {
+			return false, nil // completions make room, and wake us
 		}
+		s := w.takeSlot()
 		w.holding = s
 		ok, err := q.vq.Next(w.chain)
 		if !ok {
@@ -214,9 +223,24 @@ func (w *worker) fetchQueue(q *queue) (more bool, err error) {
 	return true, nil
 }
 
+// full tells whether a queue may not fetch: there is no slot, or its device has its share of them in flight here. A disk
+// that hangs must leave slots to the others, and to one more that may come.
+func (w *worker) full(q *queue) bool {
+	return w.free == none || q.gate.active >= w.share(len(w.slots))
+}
+
+// minShare is what each device may have in any case.
+const minShare = 4
+
+// share is a device's part of n things of this worker.
+func (w *worker) share(n int) int { return max(n/(w.devices+1), minShare) }
+
 // finish marks a request as done; publish tells the driver.
 func (w *worker) finish(s *slot, status byte) {
 	q := s.queue
+	if w.holding == s {
+		w.holding = nil // the done list has it from here on
+	}
 	s.status = status
 	if status != statusOK {
 		q.count.failed(status)
@@ -243,6 +267,7 @@ func (w *worker) publish() {
 		q := w.publishing[i]
 		q.publishing = false
 		if err := w.deliver(q); err != nil {
+			w.dropHeld()
 			w.breakQueue(q, err)
 		}
 		for s := q.done.pop(w.slots); s != nil; s = q.done.pop(w.slots) {
@@ -290,18 +315,24 @@ func (w *worker) forget(s *slot) {
 	w.settleGate(q.dev, q.gate)
 }
 
+// dropHeld gives back the slot that a fault left behind: taken, and on no list.
+func (w *worker) dropHeld() {
+	s := w.holding
+	if s == nil {
+		return
+	}
+	w.holding = nil
+	if s.queue == nil {
+		w.putSlot(s)
+		return
+	}
+	w.releaseBuffer(s)
+	w.releaseRange(s)
+	w.forget(s)
+}
+
 // breakQueue ends the service of a queue whose driver, or whose memory, cannot be trusted. Other queues go on.
 func (w *worker) breakQueue(q *queue, err error) {
-	if s := w.holding; s != nil {
-		w.holding = nil
-		w.releaseBuffer(s)
-		w.releaseRange(s)
-		if s.queue == q {
-			w.forget(s)
-		} else {
-			w.putSlot(s)
-		}
-	}
 	if !q.count.broken {
 		q.count.broken = true
 		q.vq.Break(err)
