@@ -35,6 +35,7 @@ test: setup build ## set up, then every test: unit, race, model, hostile, guests
 	$(GO) vet ./...
 	$(GO) test $(UNIT)
 	$(GO) test -race -timeout 20m $(UNIT)
+	$(GO) test -count=1 -timeout 15m ./test/native
 	$(GO) test -count=1 -timeout 30m -v ./test/e2e/...
 
 .PHONY: race
