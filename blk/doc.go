@@ -9,10 +9,10 @@
 //  4. The request is checked against the device: type, range, block size, read-only (begin.go).
 //  5. A read or write goes to the Disk straight from or into guest memory (submit.go). Memory that does not suit direct
 //     I/O bounces, a write that covers a unit of the Disk in part reads, modifies and writes it under a range lock
-//     (bounce.go, ranges.go). Discards and zeroes become fallocate (segments.go), a FLUSH joins an fdatasync (flush.go).
+//     (bounce.go, ranges.go). A legacy barrier waits for all others (barrier.go). Discards and zeroes become fallocate (segments.go), a FLUSH joins an fdatasync (flush.go).
 //  6. One io_uring_enter submits what the turn has gathered, and sleeps if there is nothing else to do (turn.go).
 //  7. The completion is checked: less than asked goes on, EAGAIN waits, an error becomes IOERR (complete.go, retry.go).
-//  8. The status byte, the used ring and at most one call per queue and batch tell the driver (worker.go, publish).
+//  8. The status byte, the used ring and at most one call per queue and batch tell the driver (publish.go).
 //
 // # Who owns what
 //
