@@ -15,8 +15,9 @@ import (
 type Device interface {
 	// Features returns what the device offers, VERSION_1 and the ring features included.
 	Features() uint64
-	// SetFeatures tells what the driver accepted: a subset of Features. It may come again while queues run, then with
-	// the same bits as before; when they change no queue runs.
+	// SetFeatures tells what the driver accepted, as the front-end passed it on. There may be bits that Features does
+	// not have: ANY_LAYOUT of a legacy driver, or what a process before this one had offered. It may come again while
+	// queues run, then with the same bits as before; when they change no queue runs.
 	SetFeatures(acked uint64) error
 	// ReadConfig fills b with the configuration space from off on. Any offset and length; zeroes past the end.
 	ReadConfig(b []byte, off uint32)

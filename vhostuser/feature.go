@@ -3,6 +3,8 @@ package vhostuser
 import (
 	"fmt"
 	"strings"
+
+	"github.com/vublk/vublk/virtio"
 )
 
 // ProtocolFeatures is a set of vhost-user protocol features (vhost-user, "Protocol features"): bit n is 1<<n.
@@ -38,6 +40,12 @@ const (
 
 	transportFeatures = featureLogAll | featureProtocolFeatures
 )
+
+// refusedFeatures cannot be acked unless they were offered: they would have us read and write memory otherwise than we
+// do, which ends in another's data. LOG_ALL is a promise to log what we write; ACCESS_PLATFORM changes what an address
+// is; an IN_ORDER driver takes one used element for many; RING_RESET takes a ring back without a message to us.
+const refusedFeatures = featureLogAll |
+	uint64(virtio.FeatureAccessPlatform|virtio.FeatureInOrder|virtio.FeatureRingReset)
 
 var protocolFeatureNames = map[ProtocolFeatures]string{
 	ProtocolMQ: "MQ", ProtocolLogShmfd: "LOG_SHMFD", ProtocolReplyAck: "REPLY_ACK",

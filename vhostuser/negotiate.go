@@ -2,6 +2,8 @@ package vhostuser
 
 import (
 	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/virtio"
 )
 
 // accept is the handler of messages that ask nothing of us.
@@ -16,15 +18,18 @@ func (s *Session) offeredFeatures() uint64 {
 	return s.dev.Features()&^transportFeatures | featureProtocolFeatures
 }
 
-// setFeatures tells the device what the driver accepted. QEMU repeats it on live rings, which it must not disturb:
+// setFeatures tells the device what the driver accepted, which may be more than is offered: QEMU adds ANY_LAYOUT by
+// itself for a legacy driver, and after a restart of ours it repeats what the process before had offered. QEMU repeats it on live rings, which it must not disturb:
 // with bit 30 it changes nothing about them, and without bit 30 (a front-end that knows no SET_VRING_ENABLE) it enables
 // them all. When the driver's features change there is another driver, and rings that are still started are the old
 // one's: see setVringNum.
 func (s *Session) setFeatures(m *message) ([]byte, error) {
 	acked := u64(m.payload)
-	if extra := acked &^ s.offeredFeatures(); extra != 0 {
-		return nil, errors.Errorf("features %#x were not offered", extra)
+	extra := acked &^ (s.offeredFeatures() | uint64(virtio.FeatureAnyLayout))
+	if extra&refusedFeatures != 0 {
+		return nil, errors.Errorf("features %v were not offered and change the rings", virtio.Features(extra&refusedFeatures))
 	}
+	s.logUnoffered(extra)
 	device := acked &^ transportFeatures
 	if device != s.features {
 		if err := s.stopAll(); err != nil {
@@ -44,6 +49,15 @@ func (s *Session) setFeatures(m *message) ([]byte, error) {
 		}
 	}
 	return nil, nil
+}
+
+// logUnoffered tells once per session that the front-end knows a device that we are not, or not any longer.
+func (s *Session) logUnoffered(extra uint64) {
+	if extra == 0 || s.unoffered {
+		return
+	}
+	s.unoffered = true
+	s.log.Info("vhost-user front-end acked features that are not offered", "features", virtio.Features(extra))
 }
 
 // stopAll stops all rings, drained, without forgetting anything about them.

@@ -54,6 +54,8 @@ type Session struct {
 	running  int // started rings
 	unknown  map[Request]bool
 
+	unoffered bool // features that were not offered have been acked, and logged
+
 	scratch [configHeadSize + configMaxSize]byte // replies are built here
 
 	backend backendChannel
