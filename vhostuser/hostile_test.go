@@ -2,6 +2,7 @@ package vhostuser_test
 
 import (
 	"context"
+	"encoding/binary"
 	"testing"
 
 	"github.com/pkg/errors"
@@ -104,6 +105,34 @@ func TestEventDescriptorsMustBeEventfds(t *testing.T) {
 		r.refused(vhostuser.RequestSetVringKick, ut.U64(0), fd)
 	}
 	r.hangUp()
+}
+
+// A blocking eventfd whose counter is full: the next write would wait for a reader that never comes.
+func TestFullBlockingEventfds(t *testing.T) {
+	for _, req := range []vhostuser.Request{
+		vhostuser.RequestSetVringCall, vhostuser.RequestSetVringErr, vhostuser.RequestSetVringKick,
+	} {
+		t.Run(req.String(), func(t *testing.T) {
+			r, _ := newRing(t)
+			fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = unix.Close(fd) }()
+			if _, err := unix.Write(fd, binary.NativeEndian.AppendUint64(nil, 1<<64-2)); err != nil {
+				t.Fatal(err)
+			}
+			r.ok(req, ut.U64(0), fd)
+			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+				t.Fatalf("flags %#x (%v): a write to it blocks", flags, err)
+			}
+			r.ok(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t)) // signals call
+			r.set(vhostuser.RequestSetVringNum, ut.VringState(0, 100))
+			r.refused(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t)) // signals err
+			r.alive()
+			r.hangUp()
+		})
+	}
 }
 
 // A front-end that asks and never reads: the session blocks in its answer, holds one message and ends when told.

@@ -168,6 +168,9 @@ func (s *Session) ringFD(m *message) (int, *sys.FD, error) {
 	if err := checkEventFD(m.fds[0].Int()); err != nil {
 		return 0, nil, err
 	}
+	if err := unblock(m.fds[0].Int()); err != nil {
+		return 0, nil, err
+	}
 	return i, m.takeFD(0), nil
 }
 
@@ -182,6 +185,17 @@ func checkEventFD(fd int) error {
 		return errors.Errorf("descriptor of mode %#o is not an eventfd", st.Mode)
 	}
 	return nil
+}
+
+// unblock makes an eventfd non-blocking: with a counter that is full, a write would stop a worker until somebody reads
+// (eventfd(2)). QEMU's own back-ends do the same. The flag is one of the open file description, which the front-end
+// shares: one that takes it back and fills the counter can still stop us.
+func unblock(fd int) error {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err == nil && flags&unix.O_NONBLOCK == 0 {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags|unix.O_NONBLOCK)
+	}
+	return errors.Wrap(err, "make an event descriptor non-blocking")
 }
 
 // duplicate makes the queue's copy of one of our descriptors; nil of nil.
