@@ -8,6 +8,22 @@ import (
 	"github.com/vublk/vublk/virtio/guestmem"
 )
 
+// maxMemory is the most guest memory that a session maps. All sessions share the 128 TiB of this process's address
+// space, and the size of a sparse file costs a front-end nothing.
+const maxMemory = 16 << 40
+
+// checkSize refuses guest memory of more than maxMemory.
+func checkSize(infos []guestmem.RegionInfo) error {
+	left := uint64(maxMemory)
+	for _, i := range infos {
+		if i.Size > left {
+			return errors.Errorf("guest memory of more than %d TiB", maxMemory>>40)
+		}
+		left -= i.Size
+	}
+	return nil
+}
+
 // memory is the guest's memory as the front-end last described it. It outlives everything but the connection.
 type memory struct {
 	table *guestmem.Table // nil before the first message; holds the only references to its regions that we have
@@ -29,6 +45,9 @@ func (s *Session) setMemTable(m *message) ([]byte, error) {
 	}
 	if len(m.fds) != len(infos) {
 		return nil, errors.Errorf("%d descriptors for %d regions", len(m.fds), len(infos))
+	}
+	if err := checkSize(infos); err != nil {
+		return nil, err
 	}
 	regions := make([]*guestmem.Region, 0, len(infos))
 	defer func() { // the table holds its own references
@@ -55,7 +74,15 @@ func (s *Session) addMemReg(m *message) ([]byte, error) {
 	if len(regions) >= s.opts.MemSlots {
 		return nil, errors.Errorf("all %d memory slots are in use", s.opts.MemSlots)
 	}
-	r, err := guestmem.Map(m.fds[0].Int(), decodeRegion(m.payload[8:]))
+	info := decodeRegion(m.payload[8:])
+	infos := []guestmem.RegionInfo{info}
+	for _, r := range regions {
+		infos = append(infos, r.Info())
+	}
+	if err := checkSize(infos); err != nil {
+		return nil, err
+	}
+	r, err := guestmem.Map(m.fds[0].Int(), info)
 	if err != nil {
 		return nil, err
 	}

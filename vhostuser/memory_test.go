@@ -130,6 +130,28 @@ func TestBadRegions(t *testing.T) {
 	}
 }
 
+// A sparse file is as large as one likes; our address space is not.
+func TestGuestMemoryIs16TiBAtMost(t *testing.T) {
+	r := newMemoryRig(t)
+	const size = 4 << 40
+	fd := memfd(t, size)
+	quarter := func(i uint64) guestmem.RegionInfo {
+		return guestmem.RegionInfo{GPA: guestmem.GPA(i * size), Size: size, UserAddr: guestmem.FrontendVA(i * size)}
+	}
+	little := quarter(4)
+	little.Size = 0x1000
+	for i := range uint64(4) {
+		r.ok(vhostuser.RequestAddMemReg, ut.MemReg(quarter(i)), fd)
+	}
+	r.refused(vhostuser.RequestAddMemReg, ut.MemReg(little), fd)
+	all := []guestmem.RegionInfo{quarter(0), quarter(1), quarter(2), quarter(3)}
+	r.ok(vhostuser.RequestSetMemTable, ut.MemTable(all...), fd, fd, fd, fd)
+	r.refused(vhostuser.RequestSetMemTable, ut.MemTable(append(all, little)...), fd, fd, fd, fd, fd)
+	r.ok(vhostuser.RequestRemMemReg, ut.MemReg(quarter(2)))
+	r.ok(vhostuser.RequestAddMemReg, ut.MemReg(little), fd)
+	r.hangUp()
+}
+
 func TestRegionFileMustBeMemory(t *testing.T) {
 	r := newMemoryRig(t)
 	var pipe [2]int
