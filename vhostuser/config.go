@@ -13,7 +13,7 @@ const (
 func (s *Session) getConfig(m *message) ([]byte, error) {
 	c, ok := decodeConfig(m.payload)
 	if !ok {
-		s.log.Warn("vhost-user GET_CONFIG refused", "offset", c.offset, "size", c.size, "payload", m.size)
+		s.logRefusal(m.request, "vhost-user message refused", "offset", c.offset, "size", c.size, "payload", m.size)
 		return nil, nil
 	}
 	// Behind the header of the reply, where append puts the same bytes.

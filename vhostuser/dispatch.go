@@ -53,10 +53,10 @@ func (s *Session) refuse(r rule, m *message, ack bool, err error) error {
 	switch {
 	case errors.As(err, &fatal), r.reply:
 	case ack:
-		s.log.Warn("vhost-user message refused", "request", m.request, "error", err)
+		s.logRefusal(m.request, "vhost-user message refused", "error", err)
 		return s.answerAck(m.request, true, false)
 	case errors.As(err, &harmless):
-		s.log.Warn("vhost-user message ignored", "request", m.request, "error", err)
+		s.logRefusal(m.request, "vhost-user message ignored", "error", err)
 		return nil
 	}
 	return &ProtocolError{Request: m.request, Reason: "failed", Err: err}

@@ -54,6 +54,7 @@ type Session struct {
 	running  int // started rings
 	unknown  map[Request]bool
 
+	refusals  refusals
 	unoffered bool // features that were not offered have been acked, and logged
 
 	scratch [configHeadSize + configMaxSize]byte // replies are built here
@@ -137,6 +138,7 @@ func (s *Session) loop() error {
 // end drains the device and lets go of everything. The connection is closed last: a front-end that sees its end reads
 // the used indices.
 func (s *Session) end(err error) error {
+	s.logRefusals()
 	s.backend.close()
 	resetErr := s.dev.Reset()
 	for i := range s.rings {
