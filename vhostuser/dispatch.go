@@ -71,7 +71,9 @@ func (s *Session) answerAck(r Request, ack, ok bool) error {
 	if !ok {
 		v = 1
 	}
-	return s.answer(r, appendU64(s.scratch[:0], v))
+	body := appendU64(s.scratch[:0], v)
+	s.traceAck(r, body)
+	return s.conn.reply(r, body)
 }
 
 func (s *Session) answer(r Request, body []byte) error {

@@ -10,6 +10,27 @@ import (
 	ut "github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
+// The u64 of an ack is not the request's payload.
+func TestTraceOfAcks(t *testing.T) {
+	var log bytes.Buffer
+	r := newRig(t, vhostuser.Options{Trace: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	r.negotiate(allFeatures)
+	r.ok(vhostuser.RequestSetVringEnable, ut.VringState(1, 1))
+	r.refused(vhostuser.RequestSetVringEnable, ut.VringState(1, 2))
+	r.getU64(vhostuser.RequestGetQueueNum)
+	r.hangUp()
+	for _, want := range []string{
+		`dir=-> request=SET_VRING_ENABLE flags=9 size=8 fds=0 payload="vq=1 num=1 (0x1)"`,
+		`dir=<- request=SET_VRING_ENABLE flags=5 size=8 fds=0 payload="ack=0"`,
+		`dir=<- request=SET_VRING_ENABLE flags=5 size=8 fds=0 payload="ack=1"`,
+		`dir=<- request=GET_QUEUE_NUM flags=5 size=8 fds=0 payload=0x100`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no line with %s in\n%s", want, log.String())
+		}
+	}
+}
+
 // A guest's choice of messages must not fill the disk with log lines.
 func TestRefusalsAreLoggedOncePerRequest(t *testing.T) {
 	var log bytes.Buffer

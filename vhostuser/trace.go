@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// traceRequest and traceReply log one line per message, for Options.Trace. Arrows as in a packet dump: "->" to us.
+// traceRequest, traceReply and traceAck log one line per message, for Options.Trace. Arrows as in a packet dump: "->" to us.
 func (s *Session) traceRequest(m *message) {
 	if s.opts.Trace {
 		s.log.Info("vhost-user", "dir", "->", "request", m.request, "flags", m.flags, "size", m.size,
@@ -16,9 +16,20 @@ func (s *Session) traceRequest(m *message) {
 
 func (s *Session) traceReply(r Request, body []byte) {
 	if s.opts.Trace {
-		s.log.Info("vhost-user", "dir", "<-", "request", r, "flags", flagVersion|flagReply, "size", len(body),
-			"fds", 0, "payload", describe(r, body))
+		s.traceAnswer(r, body, describe(r, body))
 	}
+}
+
+// traceAck is for the u64 of need_reply, which is not the payload that the request has.
+func (s *Session) traceAck(r Request, body []byte) {
+	if s.opts.Trace {
+		s.traceAnswer(r, body, fmt.Sprintf("ack=%d", u64(body)))
+	}
+}
+
+func (s *Session) traceAnswer(r Request, body []byte, payload string) {
+	s.log.Info("vhost-user", "dir", "<-", "request", r, "flags", flagVersion|flagReply, "size", len(body),
+		"fds", 0, "payload", payload)
 }
 
 // describe decodes a payload for the reader of a trace. It is called before anything was checked.
@@ -43,7 +54,7 @@ func describe(r Request, b []byte) string {
 	return describeWord(r, b)
 }
 
-// describeWord is for the payloads of 8 bytes, acks among them.
+// describeWord is for the payloads of 8 bytes.
 func describeWord(r Request, b []byte) string {
 	switch r {
 	case RequestSetVringNum, RequestSetVringBase, RequestGetVringBase, RequestSetVringEnable:
