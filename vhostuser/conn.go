@@ -18,8 +18,12 @@ type conn struct {
 	sock *net.UnixConn
 	in   [headerSize + maxPayload]byte
 	out  []byte
-	oob  [64]byte // room for maxFDs descriptors; more than that and the kernel says MSG_CTRUNC
+	oob  [controlSize]byte // more than that and the kernel says MSG_CTRUNC
 }
+
+// controlSize is room for the maxFDs descriptors of a message, and for the credentials that the kernel puts before them
+// on an inherited socket with SO_PASSCRED (unix(7)): struct cmsghdr is 16 bytes, struct ucred 12, padded to 8.
+const controlSize = 16 + maxFDs*4 + 16 + unix.SizeofUcred + 4
 
 // receive reads the next message into m, whose old descriptors are gone. io.EOF means that the front-end left between
 // two messages. On error m holds no descriptor.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"net"
 	"testing"
 	"time"
 
@@ -43,6 +44,12 @@ func newRigWith(t *testing.T, o vhostuser.Options, dev *fakeDevice) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newRigOn(t, o, dev, front, back)
+}
+
+// newRigOn starts a session on a socket of the caller's.
+func newRigOn(t *testing.T, o vhostuser.Options, dev *fakeDevice, front *vhostusertest.Conn, back *net.UnixConn) *rig {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &rig{T: t, conn: front, dev: dev, cancel: cancel, ended: make(chan error, 1)}
 	r.session = vhostuser.NewSession(back, dev, o)

@@ -164,6 +164,33 @@ func TestRegionFileMustBeMemory(t *testing.T) {
 	r.hangUp()
 }
 
+// An inherited socket may have SO_PASSCRED set: the credentials come before the descriptors and must not displace them.
+func TestDescriptorsBesideCredentials(t *testing.T) {
+	front, back, err := ut.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := back.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	}); err != nil || failed != nil {
+		t.Fatal(err, failed)
+	}
+	r := newRigOn(t, vhostuser.Options{}, newFake(), front, back)
+	r.negotiate(allFeatures)
+	var infos []guestmem.RegionInfo
+	var fds []int
+	for i := range uint64(8) {
+		infos, fds = append(infos, regionAt(i)), append(fds, memfd(t, 8*mib))
+	}
+	r.ok(vhostuser.RequestSetMemTable, ut.MemTable(infos...), fds...)
+	r.hangUp()
+}
+
 // A front-end that truncates the memory in which the rings are: no signal kills us, and the message fails.
 func TestRingInTruncatedMemory(t *testing.T) {
 	r, memory := newRing(t)
