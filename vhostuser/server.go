@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pkg/errors"
@@ -29,9 +30,44 @@ const maxPath = 107
 // blocking connect wait.
 const probeTimeout = time.Second
 
+// Listener is a listening socket and the file that is its name.
+type Listener struct {
+	*net.UnixListener
+	path string
+	file fs.FileInfo // nil: the name was gone before we could look at it
+	once sync.Once
+	err  error
+}
+
+// Close ends the listening and removes the file, unless the name is another socket's by now: the file may have been
+// removed or moved, and another process listens at the path. The inode is not used again as long as our socket is open,
+// so the file goes first. A second call does nothing.
+func (l *Listener) Close() error {
+	l.once.Do(func() {
+		l.err = l.remove()
+		if err := l.UnixListener.Close(); err != nil {
+			l.err = err
+		}
+	})
+	return l.err
+}
+
+func (l *Listener) remove() error {
+	unlock := lockDir(filepath.Dir(l.path))
+	defer unlock()
+	info, err := os.Lstat(l.path)
+	if err == nil && l.file != nil && os.SameFile(info, l.file) {
+		err = os.Remove(l.path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Wrapf(err, "remove socket %s", l.path)
+}
+
 // Listen makes a listening socket at path with the mode that the caller's umask leaves. A socket that a dead process
 // left behind is replaced. The file goes away when the listener is closed.
-func Listen(path string) (*net.UnixListener, error) {
+func Listen(path string) (*Listener, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
@@ -47,7 +83,12 @@ func Listen(path string) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, errors.Wrapf(err, "listen on %s", path)
 	}
-	return l, nil
+	l.SetUnlinkOnClose(false) // package net would remove whatever has the name
+	info, err := os.Lstat(path)
+	if err != nil {
+		info = nil
+	}
+	return &Listener{UnixListener: l, path: path, file: info}, nil
 }
 
 func checkPath(path string) error {

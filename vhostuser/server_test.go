@@ -73,7 +73,7 @@ func TestListenersRaceForAStaleSocket(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "sock")
 		stale(t, path)
 		var wg sync.WaitGroup
-		won := make(chan *net.UnixListener, 8)
+		won := make(chan *vhostuser.Listener, 8)
 		for range cap(won) {
 			wg.Go(func() {
 				l, err := vhostuser.Listen(path)
@@ -95,6 +95,48 @@ func TestListenersRaceForAStaleSocket(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = c.Close(), (<-won).Close()
+	}
+}
+
+// Somebody removed or moved our socket, and another process listens at the path now: that one is not ours to remove.
+func TestCloseLeavesAnothersSocket(t *testing.T) {
+	for name, clear := range map[string]func(string) error{
+		"removed": os.Remove,
+		"moved":   func(p string) error { return os.Rename(p, p+".old") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "sock")
+			l, err := vhostuser.Listen(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := clear(path); err != nil {
+				t.Fatal(err)
+			}
+			other, err := vhostuser.Listen(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := net.Dial("unix", path)
+			if err != nil {
+				t.Fatalf("the other's socket: %v", err)
+			}
+			_ = c.Close()
+			if err := other.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Lstat(path); !os.IsNotExist(err) {
+				t.Fatalf("after the other's Close: %v", err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

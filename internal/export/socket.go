@@ -44,8 +44,15 @@ const (
 
 // listener accepts; front-ends that come during a session wait in the kernel's backlog.
 type listener struct {
-	l   *net.UnixListener
+	l   acceptor
 	log *slog.Logger
+}
+
+// acceptor is a socket that vhostuser.Listen named, or one that came listening and whose name is not ours.
+type acceptor interface {
+	AcceptUnix() (*net.UnixConn, error)
+	SetDeadline(t time.Time) error
+	Close() error
 }
 
 func (s *listener) kind() string { return "listening" }
