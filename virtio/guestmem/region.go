@@ -76,6 +76,20 @@ func (i RegionInfo) check() error {
 	return nil
 }
 
+// remote are the file systems on which a page fault waits for a server. It cannot be interrupted, and it would stop a
+// worker that other exports share.
+var remote = map[uint32]string{
+	unix.FUSE_SUPER_MAGIC: "FUSE", // and virtiofs
+	unix.NFS_SUPER_MAGIC:  "NFS",
+	unix.CIFS_SUPER_MAGIC: "CIFS",
+	unix.SMB2_SUPER_MAGIC: "SMB",
+	unix.V9FS_MAGIC:       "9p",
+	unix.CEPH_SUPER_MAGIC: "Ceph",
+}
+
+// fstatfs is replaced in a test, where none of these is mounted.
+var fstatfs = unix.Fstatfs
+
 // inspect checks that the file holds the region and returns its page size.
 func inspect(fd int, info RegionInfo) (page uint64, err error) {
 	var st unix.Stat_t
@@ -93,8 +107,11 @@ func inspect(fd int, info RegionInfo) (page uint64, err error) {
 	}
 	page = uint64(unix.Getpagesize())
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil {
+	if err := fstatfs(fd, &fs); err != nil {
 		return 0, errors.Wrap(err, "statfs the region's file")
+	}
+	if name := remote[uint32(fs.Type)]; name != "" {
+		return 0, errors.Errorf("region's file is on %s, which may never answer: share memory from memfd, hugetlbfs or tmpfs", name)
 	}
 	if fs.Type == unix.HUGETLBFS_MAGIC {
 		if page = uint64(fs.Bsize); page == 0 || page&(page-1) != 0 {

@@ -1,6 +1,7 @@
 package guestmem
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pkg/errors"
@@ -53,6 +54,36 @@ func TestMapRefusesReadOnlyFile(t *testing.T) {
 	}
 	if _, err := Map(fd.Int(), RegionInfo{Size: page}); !errors.Is(err, unix.EPERM) {
 		t.Fatalf("mapping a write-sealed memfd: %v; want EPERM", err)
+	}
+}
+
+// The file systems' numbers are those of statfs(2).
+func TestMapRefusesFilesThatMayHang(t *testing.T) {
+	fd, err := sys.Memfd("remote", page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = fd.Close() }()
+	defer func() { fstatfs = unix.Fstatfs }()
+	for magic, name := range map[uint32]string{
+		0x65735546: "FUSE", 0x6969: "NFS", 0xff534d42: "CIFS", 0xfe534d42: "SMB", 0x01021997: "9p", 0x00c36400: "Ceph",
+		unix.TMPFS_MAGIC: "", unix.EXT4_SUPER_MAGIC: "", unix.XFS_SUPER_MAGIC: "",
+	} {
+		fstatfs = func(fd int, st *unix.Statfs_t) error {
+			err := unix.Fstatfs(fd, st)
+			st.Type = int64(magic)
+			return err
+		}
+		r, err := Map(fd.Int(), RegionInfo{Size: page})
+		switch {
+		case err == nil:
+			r.Close()
+			if name != "" {
+				t.Errorf("mapped a file on %s", name)
+			}
+		case name == "" || !strings.Contains(err.Error(), name):
+			t.Errorf("file system %#x %s: %v", magic, name, err)
+		}
 	}
 }
 
