@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"net"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -44,7 +43,7 @@ func serve(t *testing.T, disk blk.Disk, o blk.DeviceOptions) string {
 }
 
 // accept serves one front-end after the other until the listener is closed.
-func accept(t *testing.T, l *net.UnixListener, dev *blk.Device) {
+func accept(t *testing.T, l *vhostuser.Listener, dev *blk.Device) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
