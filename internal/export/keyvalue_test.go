@@ -23,9 +23,9 @@ func TestParse(t *testing.T) {
 			return d.Socket.Path == "a,b" && d.Disk.File == ",c,,"
 		}},
 		{name: "equals sign in a value", list: "blk-file=a=b", check: func(d Definition) bool { return d.Disk.File == "a=b" }},
-		{name: "all of the device", list: "num-queues=4,cache=unsafe,config-wce,logical-block-size=4096,physical-block-size=16K,serial=S 1", check: func(d Definition) bool {
+		{name: "all of the device", list: "num-queues=4,cache=unsafe,flush-error=retry,config-wce,logical-block-size=4096,physical-block-size=16K,serial=S 1", check: func(d Definition) bool {
 			return d.Device == DeviceDefinition{
-				NumQueues: 4, Cache: blk.CacheUnsafe, ConfigWCE: true, LogicalBlockSize: 4096, PhysicalBlockSize: 16384, Serial: "S 1",
+				NumQueues: 4, Cache: blk.CacheUnsafe, FlushError: blk.FlushErrorRetry, ConfigWCE: true, LogicalBlockSize: 4096, PhysicalBlockSize: 16384, Serial: "S 1",
 			}
 		}},
 		{name: "the rest", list: "fd=3,store=mem:1M,lock-timeout=2m,incoming,name=n,connect=c", check: func(d Definition) bool {
