@@ -9,7 +9,7 @@ import (
 
 // The kinds of Store.
 const (
-	storeNull = "null" // reads zeroes, forgets writes
+	storeNull = "null" // forgets writes; a read leaves the memory that it should fill as it is
 	storeMem  = "mem"  // keeps data in this process
 )
 
