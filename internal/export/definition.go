@@ -3,6 +3,7 @@ package export
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -70,6 +71,9 @@ func Decode(b []byte) (Definition, error) {
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&d); err != nil {
 		return Definition{}, errors.Wrap(err, "read an export's definition")
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Definition{}, errors.New("read an export's definition: something follows it")
 	}
 	return d, d.Validate()
 }

@@ -80,6 +80,8 @@ func TestDecodeRejects(t *testing.T) {
 		{`"file":"b"`, `"store":"mem:x"`, "store"},
 		{`"file":"b"`, `"store":"mem:-1"`, "store"},
 		{`"file":"b"`, `"store":7`, "definition"},
+		{`"logical_block_size":512}}`, `"logical_block_size":512}} {}`, "something follows"},
+		{`"logical_block_size":512}}`, `"logical_block_size":512}}x`, "something follows"},
 	} {
 		if _, err := Decode([]byte(strings.Replace(good, c.old, c.new, 1))); err == nil || !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: error %v, want one with %q", c.new, err, c.err)
