@@ -34,7 +34,7 @@ type Registry struct {
 func NewRegistry(o RegistryOptions) (*Registry, error) {
 	poll, err := blk.ParsePoll(o.Poll)
 	if err != nil {
-		return nil, &OptionError{Option: "poll", Value: o.Poll, Reason: "not a polling mode", Remedy: "take auto, off or a duration such as 50us"}
+		return nil, &OptionError{Option: "poll", Value: o.Poll, Reason: err.Error()}
 	}
 	pool, err := blk.NewPool(blk.PoolOptions{Workers: o.Workers, Poll: poll, Log: o.Log})
 	if err != nil {

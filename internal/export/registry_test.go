@@ -227,9 +227,52 @@ func TestOpenFailures(t *testing.T) {
 	}
 }
 
-func TestNewRegistryRefusesAWrongPoll(t *testing.T) {
-	if _, err := NewRegistry(RegistryOptions{Workers: 1, Poll: "sometimes", Log: quiet()}); err == nil ||
-		!strings.Contains(err.Error(), "take auto, off or a duration") {
+// What is being removed keeps its name, and Close waits for it, until it has ended.
+func TestRemoveForgetsAtTheEnd(t *testing.T) {
+	r := newRegistry(t)
+	path := filepath.Join(t.TempDir(), "disk.sock")
+	e, err := r.Create(define(t, "store=mem:1M,socket-path="+path))
+	if err != nil {
 		t.Fatal(err)
+	}
+	e.started.Store(true) // this test is the runner, and takes its time
+	removed, closed := make(chan error, 1), make(chan error, 1)
+	go func() { removed <- r.Remove("disk") }()
+	<-e.ctx.Done()
+	if _, err := r.Create(e.def); err == nil || !strings.Contains(err.Error(), "two exports have this name") {
+		t.Fatalf("a second one beside it: %v", err)
+	}
+	go func() { closed <- r.Close() }()
+	select {
+	case err := <-closed:
+		t.Fatalf("the workers ended under it: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	e.close(nil)
+	if err := <-removed; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCloseLetsNothingBeCreated(t *testing.T) {
+	r := newRegistry(t)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Create(define(t, "store=mem:1M,socket-path=s")); err == nil || !strings.Contains(err.Error(), "being ended") {
+		t.Fatal(err)
+	}
+}
+
+func TestNewRegistryRefusesAWrongPoll(t *testing.T) {
+	for poll, want := range map[string]string{
+		"sometimes": "neither auto, off, nor a duration", "20ms": "up to 10ms",
+	} {
+		if _, err := NewRegistry(RegistryOptions{Workers: 1, Poll: poll, Log: quiet()}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", poll, err, want)
+		}
 	}
 }
