@@ -28,6 +28,7 @@ type Registry struct {
 
 	mu      sync.Mutex
 	exports map[string]*Export // by name
+	closed  bool
 }
 
 // NewRegistry starts the workers. An error is an *OptionError, or about the kernel: io_uring is missing or forbidden.
@@ -52,6 +53,9 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 	c := claimOf(&d)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errors.Errorf("export %s: everything is being ended", d.Name)
+	}
 	for _, other := range r.exports {
 		if other.State() == Closed {
 			continue
@@ -81,28 +85,41 @@ func (r *Registry) List() []*Export {
 	return list
 }
 
-// Remove ends the export called name and forgets it: its requests are drained and on stable storage then.
+// Remove ends the export called name and then forgets it: its requests are drained and on stable storage. Until then it
+// keeps its name, its socket and its image from others, and Close from ending the workers.
 func (r *Registry) Remove(name string) error {
 	r.mu.Lock()
 	e, known := r.exports[name]
-	delete(r.exports, name)
 	r.mu.Unlock()
 	if !known {
 		return errors.Errorf("no export is called %q", name)
 	}
-	return e.end()
+	return r.remove(e)
 }
 
-// Close ends all exports at once, then the workers. It returns the first error; a disk that hangs makes it wait, and
-// Pending says for what.
+func (r *Registry) remove(e *Export) error {
+	err := e.end()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.exports[e.def.Name] == e { // or a new one took the name of the closed one
+		delete(r.exports, e.def.Name)
+	}
+	return err
+}
+
+// Close ends all exports at once, then the workers, and lets none be created any more. It returns the first error; a disk
+// that hangs makes it wait, and Pending says for what.
 func (r *Registry) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
 	list := r.List()
 	for _, e := range list {
 		e.stop()
 	}
 	var first error
 	for _, e := range list {
-		if err := r.Remove(e.def.Name); first == nil && err != nil {
+		if err := r.remove(e); first == nil && err != nil {
 			first = errors.Wrapf(err, "export %s", e.def.Name)
 		}
 	}
