@@ -165,6 +165,9 @@ func (e *Export) attend(conn *net.UnixConn) error {
 	session := vhostuser.NewSession(conn, device, vhostuser.Options{
 		Queues: e.def.Device.NumQueues, Log: e.log, Trace: e.trace,
 	})
+	if e.parts.gate != nil {
+		e.parts.gate.settle() // also when the flush fails: the next session makes an attempt of its own
+	}
 	e.session.Store(session)
 	ended := make(chan error, 1)
 	go func() { ended <- session.Serve(e.ctx) }()

@@ -14,7 +14,7 @@ import (
 // A ring start is acknowledged at once, since QEMU's whole virtual machine stands still in between; the ring is started
 // but held until the lock is there. So a paused source that reconnects executes nothing while another has the image.
 //
-// StartQueue is called by the session's goroutine, release by the runner when that goroutine is through.
+// StartQueue is called by the session's goroutine, settle and release by the runner when that goroutine is through.
 type gate struct {
 	*blk.Device
 	file *blk.FileDisk
@@ -45,17 +45,34 @@ func (g *gate) StartQueue(i int, q *virtio.Queue) error {
 	return g.Device.StartQueue(i, q)
 }
 
-// acquire waits for the lock and lets the held rings run, or ends the session.
+// acquire waits for the lock and lets the held rings run, or ends the session. Whoever had the lock meanwhile may have
+// put another image in the place of ours.
 func (g *gate) acquire(ctx context.Context, ended chan struct{}) {
 	defer close(ended)
 	err := g.file.Lock(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
+		err = g.file.Changed()
+	}
+	if err == nil {
 		g.locked.Store(true)
 		g.SetHeld(false)
-	case ctx.Err() == nil:
+		return
+	}
+	g.file.Unlock() // Lock can fail with the locks taken, and Changed always does
+	if ctx.Err() == nil {
 		g.fail(err)
 	}
+}
+
+// settle ends the attempt to take the lock, if one runs: afterwards the lock is ours or it is not. It is called when the
+// session is through, by the runner.
+func (g *gate) settle() {
+	if g.cancel == nil {
+		return
+	}
+	g.cancel()
+	<-g.ended
+	g.cancel = nil
 }
 
 // release gives the image free once its last request is on stable storage. The next ring start takes it again. A
@@ -65,11 +82,7 @@ func (g *gate) release() {
 		return
 	}
 	g.used = false
-	if g.cancel != nil {
-		g.cancel()
-		<-g.ended
-		g.cancel = nil
-	}
+	g.settle()
 	if g.locked.Swap(false) {
 		g.SetHeld(true)
 		g.file.Unlock()

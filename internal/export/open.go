@@ -33,6 +33,12 @@ func (e *Export) open() error {
 			return err
 		}
 		p.disk = file
+		if !d.Incoming { // else the gate looks when it has the lock
+			err = file.Changed() // while we waited
+		}
+		if err != nil {
+			return err
+		}
 	}
 	p.info = p.disk.Info()
 	dev := e.def.Device
