@@ -116,6 +116,20 @@ func TestServeAllOrNothing(t *testing.T) {
 	}
 }
 
+// One export that waits for its image lets no front-end come to the others: a guest of theirs would end with it.
+func TestServeBeginsTogether(t *testing.T) {
+	dir := t.TempDir()
+	file := image(t, dir, "disk.raw", 1<<20)
+	holder := clitest.Start(t, clitest.Options{Dir: dir}, "serve", "--socket-path=holder.sock", "--blk-file="+file)
+	holder.Await("listening")
+	p := clitest.Start(t, clitest.Options{Dir: dir}, "serve", "--lock-timeout=300ms",
+		"--export=socket-path=a.sock,store=mem:1M", "--export=socket-path=b.sock,blk-file="+file)
+	if status := p.Status(); status != 2 || !strings.Contains(p.Stderr(), "is locked by") || strings.Contains(p.Stderr(), "listening") {
+		t.Errorf("status %d:\n%s", status, p.Stderr())
+	}
+	stop(t, holder)
+}
+
 func TestStaleSocketIsReplacedAndALiveOneIsNot(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "vm.sock")

@@ -85,7 +85,6 @@ func (s *server) start() error {
 	}
 	ready := make(chan *export.Export, len(s.exports))
 	for _, e := range s.exports {
-		e.Start()
 		go func() {
 			<-e.Ready()
 			ready <- e
@@ -101,6 +100,7 @@ func (s *server) start() error {
 			}
 		}
 	}
+	export.Start(s.exports...)
 	return nil
 }
 

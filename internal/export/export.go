@@ -25,6 +25,7 @@ type Export struct {
 	session atomic.Pointer[vhostuser.Session]
 	parts   parts // the runner's
 
+	peers    *peers          // the exports that begin together with this one
 	started  atomic.Bool     // somebody has the runner's part
 	ctx      context.Context // the life of the runner, which outlives the call that starts it
 	stop     context.CancelFunc
@@ -78,13 +79,6 @@ func (e *Export) ClearFlushError() bool {
 	return e.listened && e.parts.device.ClearFlushError()
 }
 
-// Start lets the runner open the disk and the socket and serve. A second call, and one after the end, do nothing.
-func (e *Export) Start() {
-	if e.started.CompareAndSwap(false, true) {
-		go e.run()
-	}
-}
-
 // end stops the export and waits until it holds nothing any more. What it had ended of by itself is no error here: Err
 // told that.
 func (e *Export) end() error {
@@ -102,7 +96,7 @@ func (e *Export) end() error {
 // run is the runner: the only writer of state, parts and err.
 func (e *Export) run() {
 	e.state.change(WaitingForLock)
-	err := e.open()
+	err := e.begin()
 	if err == nil {
 		e.state.change(Listening)
 		e.announce()
@@ -165,15 +159,15 @@ func (e *Export) attend(conn *net.UnixConn) error {
 	session := vhostuser.NewSession(conn, device, vhostuser.Options{
 		Queues: e.def.Device.NumQueues, Log: e.log, Trace: e.trace,
 	})
-	if e.parts.gate != nil {
-		e.parts.gate.settle() // also when the flush fails: the next session makes an attempt of its own
-	}
 	e.session.Store(session)
 	ended := make(chan error, 1)
 	go func() { ended <- session.Serve(e.ctx) }()
 	err := e.awaitEnd(ended)
 	e.session.Store(nil)
 	// Every queue is drained now.
+	if e.parts.gate != nil {
+		e.parts.gate.settle() // also when the flush fails: the next session makes an attempt of its own
+	}
 	if err := e.parts.device.Flush(); err != nil {
 		return errors.Wrap(err, "bring writes to stable storage after the session") // and keep the image
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/vublk/vublk/blk"
 )
 
-// open makes the parts: the disk with its lock, the device on it, the socket. On an error some of them are there, for
-// parts.close.
-func (e *Export) open() error {
+// openDisk makes the parts but for the socket: the disk with its lock, the device on it. On an error some of them are
+// there, for parts.close.
+func (e *Export) openDisk() error {
 	p := &e.parts
 	d := e.def.Disk
 	var file *blk.FileDisk
@@ -55,8 +55,7 @@ func (e *Export) open() error {
 	if file != nil {
 		p.gate = newGate(device, file, !d.Incoming, e.fail)
 	}
-	p.socket, err = openSocket(e.def.Socket, e.log)
-	return err
+	return nil
 }
 
 // close releases the parts in the opposite order: nobody is let in, nothing runs, the lock goes last. It returns the

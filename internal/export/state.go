@@ -11,7 +11,7 @@ type State int32
 // The states of an export.
 const (
 	Created        State = iota // nothing is open
-	WaitingForLock              // the disk is being opened; another process may still have it
+	WaitingForLock              // the disk is being opened, another process may still have it; or its peers' disks and sockets are
 	Listening                   // no front-end; with --connect: looking for one
 	Attached                    // a session runs
 	Draining                    // requests end, then fdatasync

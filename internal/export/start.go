@@ -1,0 +1,71 @@
+package export
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// Start lets the runners of exports begin, together: none binds its socket before all have their disks and the locks of
+// them, and none lets a front-end in before all have their sockets. So the export that cannot begin, which is the end of
+// the others where the operator asked for all, is no guest's end. Those that wait for one that has failed wait until
+// they are stopped. An export that was started before, or has ended, is left out.
+func Start(exports ...*Export) {
+	var begin []*Export
+	for _, e := range exports {
+		if e.started.CompareAndSwap(false, true) {
+			begin = append(begin, e)
+		}
+	}
+	p := newPeers(len(begin))
+	for _, e := range begin {
+		e.peers = p
+		go e.run()
+	}
+}
+
+// Start lets the runner open the disk and the socket and serve. A second call, and one after the end, do nothing.
+func (e *Export) Start() { Start(e) }
+
+// begin opens the parts, in step with the peers.
+func (e *Export) begin() error {
+	if err := e.openDisk(); err != nil {
+		return err
+	}
+	if err := e.peers.disks.meet(e.ctx); err != nil {
+		return err
+	}
+	var err error
+	if e.parts.socket, err = openSocket(e.def.Socket, e.log); err != nil {
+		return err
+	}
+	return e.peers.sockets.meet(e.ctx)
+}
+
+// peers are the exports that begin together: where they wait for each other.
+type peers struct{ disks, sockets meeting }
+
+func newPeers(n int) *peers {
+	p := &peers{disks: meeting{all: make(chan struct{})}, sockets: meeting{all: make(chan struct{})}}
+	p.disks.missing.Store(int32(n))
+	p.sockets.missing.Store(int32(n))
+	return p
+}
+
+// meeting is a point at which all wait for the last.
+type meeting struct {
+	missing atomic.Int32
+	all     chan struct{}
+}
+
+// meet returns when all are there, or with an error when ctx ends.
+func (m *meeting) meet(ctx context.Context) error {
+	if m.missing.Add(-1) == 0 {
+		close(m.all)
+	}
+	select {
+	case <-m.all:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
