@@ -4,5 +4,6 @@
 // Exit statuses: 0 done, 1 something failed while working, 2 something is wrong with the options, the files, the socket
 // or the kernel, so that nothing was begun.
 //
-// Everything runs on the main goroutine but for what export starts. Read next: serve.go, then export.
+// Everything runs on the main goroutine but for what export starts and for the writer of the log, whom nobody waits for
+// (logwriter.go). Read next: serve.go, then export.
 package cli

@@ -56,9 +56,16 @@ func Execute(root *cobra.Command, args []string, stdout, stderr io.Writer) int {
 		status = e.status
 	}
 	if e == nil || !e.said {
-		_, _ = fmt.Fprintf(stderr, "%s: %s\n", cmd.CommandPath(), oneLine(err))
+		say(stderr, fmt.Sprintf("%s: %s\n", cmd.CommandPath(), oneLine(err)))
 	}
 	return status
+}
+
+// say writes text, unless nobody reads stderr: the process ends all the same.
+func say(stderr io.Writer, text string) {
+	l := newLogWriter(stderr, func(uint64) []byte { return nil })
+	_, _ = io.WriteString(l, text)
+	l.close(logPatience)
 }
 
 // oneLine is err without line breaks.

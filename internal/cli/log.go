@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,6 +51,17 @@ func (o *LogOptions) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, h))
 	}
 	return slog.New(slog.NewTextHandler(w, h))
+}
+
+// open starts the log of a process that serves; end waits for a moment until it is written.
+func (o *LogOptions) open(w io.Writer) (log *slog.Logger, end func()) {
+	l := newLogWriter(w, func(lost uint64) []byte {
+		var b bytes.Buffer
+		// An error, so that no level hides it: errors may be among the lost.
+		o.logger(&b).Error(fmt.Sprintf("%d log lines were lost: nobody read them in time", lost))
+		return b.Bytes()
+	})
+	return o.logger(l), func() { l.close(logPatience) }
 }
 
 // flatten replaces an error by its text: the text handler would write the stack that pkg/errors recorded.

@@ -51,7 +51,9 @@ func Serve(o ServeOptions) error {
 	runtime.GOMAXPROCS(o.Workers + spareProcs)
 	// A guest's disk must not die of a log line that nobody reads.
 	signal.Ignore(syscall.SIGPIPE)
-	s := &server{o: o, log: o.Log.logger(o.Stderr), signals: make(chan os.Signal, 2), clear: make(chan os.Signal, 1)}
+	log, closeLog := o.Log.open(o.Stderr)
+	defer closeLog()
+	s := &server{o: o, log: log, signals: make(chan os.Signal, 2), clear: make(chan os.Signal, 1)}
 	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(s.signals)
 	signal.Notify(s.clear, syscall.SIGUSR1)
