@@ -10,7 +10,7 @@ import (
 	"github.com/vublk/vublk/internal/export"
 )
 
-const serveLong = `Serves disks to virtual machines until SIGTERM or SIGINT.
+const serveLong = `Serves disks to virtual machines until SIGTERM, SIGINT or SIGHUP.
 
 One export is one socket, one disk and at most one front-end at a time; when the front-end goes away the next
 one may come. Without --export the options describe one export. Each --export describes one of several in the
@@ -23,7 +23,8 @@ The front-end needs guest memory that can be shared. For QEMU:
 
 On the first signal nothing new is taken from the guest, requests in flight end and the disk is flushed: exit
 status 0. What takes longer than 5 seconds is named, with exit status 1; a second signal ends everything at
-once. Exit status 2 means that an option, a file, the socket or the kernel is wrong and nothing was begun.`
+once, but for the first 500 ms, in which it counts as the same one. SIGHUP is ignored under nohup. Exit
+status 2 means that an option, a file, the socket or the kernel is wrong and nothing was begun.`
 
 const serveExample = `  # one disk
   vublk serve --socket-path=vm.sock --blk-file=disk.raw

@@ -18,6 +18,10 @@ import (
 // drainTime is how long requests may take to end after the first signal.
 const drainTime = 5 * time.Second
 
+// sameSignal is for how long a further signal is taken for an echo of the first one: timeout(1), for one, signals its
+// child and then the process group.
+const sameSignal = 500 * time.Millisecond
+
 // spareProcs is how many threads may run Go code beside the workers: sessions, the garbage collector, sysmon's netpoll.
 // With none to spare a worker that returns from the kernel waits milliseconds for its turn.
 const spareProcs = 3
@@ -37,13 +41,14 @@ type server struct {
 	o        ServeOptions
 	log      *slog.Logger
 	signals  chan os.Signal
+	stopped  time.Time      // when the first of them came
 	clear    chan os.Signal // SIGUSR1
 	registry *export.Registry
 	exports  []*export.Export
 }
 
-// Serve runs the exports until SIGTERM or SIGINT, or until all of them have ended by themselves. The error it returns
-// knows its exit status.
+// Serve runs the exports until SIGTERM, SIGINT or SIGHUP, or until all of them have ended by themselves. The error it
+// returns knows its exit status.
 func Serve(o ServeOptions) error {
 	if o.Workers == 0 {
 		o.Workers = runtime.NumCPU()
@@ -55,6 +60,9 @@ func Serve(o ServeOptions) error {
 	defer closeLog()
 	s := &server{o: o, log: log, signals: make(chan os.Signal, 2), clear: make(chan os.Signal, 1)}
 	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) means it
+		signal.Notify(s.signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(s.signals)
 	signal.Notify(s.clear, syscall.SIGUSR1)
 	defer signal.Stop(s.clear)
@@ -92,9 +100,11 @@ func (s *server) start() error {
 			ready <- e
 		}()
 	}
+	export.Start(s.exports...)
 	for range s.exports {
 		select {
 		case <-s.signals:
+			s.stopped = time.Now()
 			return errStopped
 		case e := <-ready:
 			if !e.Listened() {
@@ -102,7 +112,6 @@ func (s *server) start() error {
 			}
 		}
 	}
-	export.Start(s.exports...)
 	return nil
 }
 
@@ -124,6 +133,7 @@ func (s *server) wait() error {
 		case <-s.clear:
 			s.clearFlushErrors()
 		case sig := <-s.signals:
+			s.stopped = time.Now()
 			s.log.Info("stopping: requests in flight end, then everything is flushed", "signal", sig.String())
 			return errStopped
 		case e := <-ended:
@@ -157,13 +167,21 @@ func (s *server) shutdown() error {
 	go func() { closed <- s.registry.Close() }()
 	timeout := time.NewTimer(drainTime)
 	defer timeout.Stop()
-	select {
-	case err := <-closed:
-		return err
-	case sig := <-s.signals:
-		return errors.Errorf("second signal (%v): ended at once; writes that no flush covered may be lost", sig)
-	case <-timeout.C:
-		return errors.Errorf("gave up after %v: %s", drainTime, s.pending())
+	for {
+		select {
+		case err := <-closed:
+			return err
+		case sig := <-s.signals:
+			if s.stopped.IsZero() { // it all ends because of an error
+				s.stopped = time.Now()
+			}
+			if time.Since(s.stopped) < sameSignal {
+				continue
+			}
+			return errors.Errorf("second signal (%v): ended at once; writes that no flush covered may be lost", sig)
+		case <-timeout.C:
+			return errors.Errorf("gave up after %v: %s", drainTime, s.pending())
+		}
 	}
 }
 
