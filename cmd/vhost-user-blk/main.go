@@ -37,7 +37,8 @@ func command(stderr io.Writer) *cobra.Command {
 		Long: `Serves a raw image or a block device to a virtual machine over vhost-user, in the way in which
 management software starts such programs. People want "vublk serve", which has more options.
 
-It stays in the foreground, logs to stderr and ends with status 0 on SIGTERM.`,
+It stays in the foreground, logs to stderr and ends with status 0 on SIGTERM. An image that another process
+has locked is waited for, but for 5 seconds only.`,
 		Example: `  vhost-user-blk --socket-path=/run/vm1/disk.sock --blk-file=/var/lib/vm1/disk.raw
   vhost-user-blk --fd=3 --blk-file=/var/lib/vm1/disk.raw --read-only
   vhost-user-blk --print-capabilities`,

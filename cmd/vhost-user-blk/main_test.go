@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -138,8 +139,8 @@ func TestCapabilities(t *testing.T) {
 func TestBadInput(t *testing.T) {
 	file := image(t)
 	for _, c := range []struct{ args, want string }{
-		{"", "--socket-path: missing"},
-		{"--socket-path=s", "--blk-file: missing"},
+		{"", "--socket-path: missing; say where front-ends connect: --socket-path or --fd\n"},
+		{"--socket-path=s", "--blk-file: missing; say what to serve\n"},
 		{"--blk-file=" + file, "--socket-path: missing"},
 		{"--socket-path=s --fd=3 --blk-file=" + file, "--fd: contradicts socket-path"},
 		{"--fd=x --blk-file=" + file, "--fd=x: not a descriptor"},
@@ -154,6 +155,20 @@ func TestBadInput(t *testing.T) {
 			t.Errorf("%s: status %d, %q, %q; want %q", c.args, status, stdout, stderr, c.want)
 		}
 	}
+}
+
+// A locked image is a failure to tell early, in words that lead on.
+func TestLockedImage(t *testing.T) {
+	file := image(t)
+	holder := clitest.Start(t, clitest.Options{}, "--socket-path="+filepath.Join(t.TempDir(), "a"), "--blk-file="+file)
+	holder.Await("listening")
+	begin := time.Now()
+	status, _, stderr := clitest.Run(t, clitest.Options{Dir: t.TempDir()}, "--socket-path=b", "--blk-file="+file)
+	if took := time.Since(begin); status != 2 || took > 20*time.Second ||
+		!strings.Contains(stderr, "is locked by") || !strings.Contains(stderr, "it is 'vublk serve' that has --lock-timeout") {
+		t.Errorf("status %d after %v: %s", status, took, stderr)
+	}
+	stop(t, holder)
 }
 
 func TestHelp(t *testing.T) {
