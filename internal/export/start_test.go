@@ -1,10 +1,12 @@
 package export
 
 import (
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,5 +97,45 @@ func TestStartTogetherListens(t *testing.T) {
 	fourth := together(t, r, "store=mem:1M,socket-path="+filepath.Join(dir, "d"))[0]
 	if !fourth.Listened() {
 		t.Fatal(fourth.Err())
+	}
+}
+
+// said closes itself when a line with a text is logged.
+type said struct {
+	text string
+	once sync.Once
+	ch   chan struct{}
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), s.text) {
+		s.once.Do(func() { close(s.ch) })
+	}
+	return len(b), nil
+}
+
+// Whoever has the image while an export waits for it may leave another one in its place.
+func TestStartLooksAgainWhenItHasTheLock(t *testing.T) {
+	waits := &said{text: "waiting for the image's lock", ch: make(chan struct{})}
+	r, err := NewRegistry(RegistryOptions{Workers: 1, Poll: "off", Log: slog.New(slog.NewTextHandler(waits, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	file := newImage(t, 1<<20)
+	holder, err := blk.OpenFile(t.Context(), file, blk.FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := together(t, r, "blk-file="+file+",socket-path="+filepath.Join(t.TempDir(), "s"))[0]
+	<-waits.ch
+	if err := os.Truncate(file, 2<<20); err != nil {
+		t.Error(err)
+	}
+	if err := holder.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := e.Err(); err == nil || !strings.Contains(err.Error(), "2097152 bytes now") {
+		t.Error(err)
 	}
 }
