@@ -183,21 +183,7 @@ func TestMemoryWithoutTheRings(t *testing.T) {
 // TestQueueWithoutKick: a front-end may ask for a queue to be polled.
 func TestQueueWithoutKick(t *testing.T) {
 	r := newRig(t, blk.NewNull(mib), rigOptions{})
-	if _, err := r.dev.StopQueue(0); err != nil {
-		t.Fatal(err)
-	}
-	c, err := r.drivers[0].Config(r.table)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = unix.Close(c.Kick)
-	c.Kick = -1
-	q, err := virtio.Activate(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q.SetEnabled(true)
-	r.must(func() error { return r.dev.StartQueue(0, q) })
+	r.restartWithKick(0, -1)
 	for range 10 {
 		r.read(0, 0, 4096)
 	}

@@ -207,3 +207,61 @@ func TestTruncatedDataIsAnError(t *testing.T) {
 		})
 	}
 }
+
+// TestMemoryGoneUnderAWrite: the worker itself finds the hole, while it begins the request. The session ends, and
+// nothing stays taken.
+func TestMemoryGoneUnderAWrite(t *testing.T) {
+	file := openFile(t, newFile(t, mib), blk.FileOptions{})
+	mem, err := blk.NewMem(mib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := mem.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const slots = 32
+	for _, c := range []struct {
+		name string
+		disk blk.Disk
+		kind blk.RequestType
+	}{
+		{"bounced", unitDisk{file, 512, 512}, blk.RequestOut},
+		{"bounced, a barrier", unitDisk{file, 512, 512}, blk.RequestOut | barrier},
+		{"inline", mem, blk.RequestOut},
+		{"inline, a barrier", mem, blk.RequestOut | barrier},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, c.disk, rigOptions{pool: blk.PoolOptions{Slots: slots}})
+			r.must(func() error { return r.mem.Truncate(0, 60*mib) })
+			r.mem.Write(r.header, header(c.kind, 0))
+			if _, err := r.drivers[0].Add(virtiotest.Request{
+				Readable: []virtiotest.Area{{GPA: r.header, Len: 16}, {GPA: r.mem.Regions()[0].GPA + 62*mib + 16, Len: 4096}},
+				Writable: []virtiotest.Area{{GPA: r.status, Len: 1}},
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.drivers[0].Publish(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-r.failed:
+				t.Logf("told: %v", err)
+			case <-time.After(waitLong):
+				t.Fatal("nobody was told")
+			}
+			eventually(t, "slots and buffers are free", func() bool {
+				s, b := r.pool.Unused()
+				return s == slots && b == blk.BufferCount
+			})
+			if p := r.pool.Pending(); len(p) > 0 {
+				t.Errorf("in flight: %v", p)
+			}
+			if got := r.dev.Stats().BrokenQueues; got != 1 {
+				t.Errorf("%d broken queues, want 1", got)
+			}
+			r.must(func() error { return r.mem.Truncate(0, 64*mib) })
+		})
+	}
+}

@@ -43,6 +43,24 @@ func TestDurabilityFollowsNegotiation(t *testing.T) {
 	}
 }
 
+// TestWritebackNeedsFlush: without FLUSH a driver reads that its writes are stable (virtio-v1.3 5.2.5.2).
+func TestWritebackNeedsFlush(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		acked virtio.Features
+		want  byte
+	}{{"CONFIG_WCE and FLUSH", allFeatures, 1}, {"CONFIG_WCE alone", allFeatures &^ blk.FeatureFlush, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			file := openFile(t, newFile(t, mib), blk.FileOptions{})
+			r := newRig(t, file, rigOptions{acked: c.acked, device: blk.DeviceOptions{ConfigWCE: true}})
+			var b [1]byte
+			if r.dev.ReadConfig(b[:], 32); b[0] != c.want {
+				t.Errorf("writeback reads %d, want %d", b[0], c.want)
+			}
+		})
+	}
+}
+
 func TestDriverSwitchesTheCache(t *testing.T) {
 	file := openFile(t, newFile(t, mib), blk.FileOptions{})
 	r := newRig(t, file, rigOptions{acked: allFeatures, device: blk.DeviceOptions{ConfigWCE: true}})

@@ -139,3 +139,30 @@ func TestFuncDiskHangs(t *testing.T) {
 		t.Errorf("flush: status %d", a.status)
 	}
 }
+
+// coarseDisk claims a unit that no FuncDisk is called by.
+type coarseDisk struct{ goDisk }
+
+func (d *coarseDisk) Info() blk.DiskInfo {
+	info := d.goDisk.Info()
+	info.OffsetAlign, info.MemAlign = 4096, 4096
+	return info
+}
+
+// TestFuncDiskWithUnits: parts of units are read, written and zeroed as any range is.
+func TestFuncDiskWithUnits(t *testing.T) {
+	d := &coarseDisk{goDisk{data: make([]byte, mib)}}
+	r := newRig(t, d, rigOptions{})
+	want := bytes.Repeat([]byte{0xa5}, 3*512)
+	r.write(0, 1, want)
+	if got := r.read(0, 1, len(want)); !bytes.Equal(got, want) || !bytes.Equal(d.bytes(512, len(want)), want) {
+		t.Error("content differs")
+	}
+	if a := r.request(0, blk.RequestWriteZeroes, 0, segment(2, 1, 0), 0); a.status != 0 {
+		t.Errorf("zeroes: status %d", a.status)
+	}
+	clear(want[512:1024])
+	if got := d.bytes(0, 4096); !bytes.Equal(got[512:2048], want) || got[0] != 0 || got[2048] != 0 {
+		t.Error("zeroes have changed what they should not, or nothing")
+	}
+}

@@ -76,3 +76,15 @@ func (d fdDisk) Close() error { return nil }
 func (d fdDisk) Info() blk.DiskInfo {
 	return blk.DiskInfo{Name: "descriptor", Size: d.size, OffsetAlign: 1, MemAlign: 1, VolatileCache: true, DiscardGranularity: 4096}
 }
+
+// alignedDisk is an fdDisk with units.
+type alignedDisk struct {
+	fdDisk
+	offsetAlign, memAlign uint32
+}
+
+func (d alignedDisk) Info() blk.DiskInfo {
+	info := d.fdDisk.Info()
+	info.OffsetAlign, info.MemAlign = d.offsetAlign, d.memAlign
+	return info
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
@@ -47,13 +49,28 @@ const rigData = 4 * mib
 
 func newRig(t testing.TB, disk blk.Disk, o rigOptions) *rig {
 	t.Helper()
-	r := &rig{t: t, failed: make(chan error, 16)}
 	if o.pool.Workers == 0 {
 		o.pool.Workers = 1
 	}
 	if o.pool.Slots == 0 {
 		o.pool.Slots = 256
 	}
+	pool, err := blk.NewPool(o.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pool.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return newRigOn(t, pool, disk, o)
+}
+
+// newRigOn makes a device on a pool that has others.
+func newRigOn(t testing.TB, pool *blk.Pool, disk blk.Disk, o rigOptions) *rig {
+	t.Helper()
+	r := &rig{t: t, pool: pool, failed: make(chan error, 16)}
 	if o.ring == 0 {
 		o.ring = splitRing
 	}
@@ -61,7 +78,6 @@ func newRig(t testing.TB, disk blk.Disk, o rigOptions) *rig {
 		o.acked = allFeatures &^ blk.FeatureConfigWCE
 	}
 	o.queues, o.size, o.ram = max(o.queues, 1), max(o.size, 128), max(o.ram, 64*mib)
-	r.must(func() (err error) { r.pool, err = blk.NewPool(o.pool); return })
 	o.device.Fail = func(err error) { r.failed <- err }
 	r.must(func() (err error) { r.dev, err = r.pool.NewDevice(disk, o.device); return })
 	r.must(func() (err error) { r.mem, err = virtiotest.NewMemory(virtiotest.RAM(o.ram)); return })
@@ -107,12 +123,33 @@ func (r *rig) startAt(i int, base virtio.Base) {
 		r.t.Fatal(err)
 	}
 	c.Base = base
+	r.activate(i, c)
+}
+
+func (r *rig) activate(i int, c virtio.Config) {
+	r.t.Helper()
 	q, err := virtio.Activate(c)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	q.SetEnabled(true)
 	r.must(func() error { return r.dev.StartQueue(i, q) })
+}
+
+// restartWithKick gives queue i another kick descriptor, or none.
+func (r *rig) restartWithKick(i, fd int) {
+	r.t.Helper()
+	base, err := r.dev.StopQueue(i)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c, err := r.drivers[i].Config(r.table)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.must(func() error { return unix.Close(c.Kick) })
+	c.Kick, c.Base = fd, base
+	r.activate(i, c)
 }
 
 func (r *rig) alloc(n, align uint64) guestmem.GPA {
@@ -125,10 +162,8 @@ func (r *rig) alloc(n, align uint64) guestmem.GPA {
 }
 
 func (r *rig) close() {
-	for _, f := range []func() error{r.dev.Close, r.pool.Close} {
-		if err := f(); err != nil {
-			r.t.Error(err)
-		}
+	if err := r.dev.Close(); err != nil {
+		r.t.Error(err)
 	}
 	r.table.Release()
 	for _, d := range r.drivers {
