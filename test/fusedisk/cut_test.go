@@ -3,7 +3,9 @@ package fusedisk
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,7 +37,7 @@ type promise struct {
 }
 
 // write has queue q write n sectors.
-func (p *promise) write(q *queue, r *rand.Rand, sector, n int) error {
+func (p *promise) write(q *queue, sector, n int) error {
 	numbers := make([]uint64, n)
 	for i := range numbers {
 		numbers[i] = p.issued[sector+i].Add(1)
@@ -112,7 +114,7 @@ func (p *promise) writer(q *queue, id int, seed uint64) error {
 	r := rand.New(rand.NewPCG(seed, uint64(id)))
 	for {
 		n := 1 + r.IntN(maxSectors)
-		if err := p.write(q, r, id*cutSectors+r.IntN(cutSectors-n+1), n); err != nil {
+		if err := p.write(q, id*cutSectors+r.IntN(cutSectors-n+1), n); err != nil {
 			return err
 		}
 		if !p.through && r.IntN(8) == 0 {
@@ -123,79 +125,106 @@ func (p *promise) writer(q *queue, id int, seed uint64) error {
 	}
 }
 
-// ruin cuts the power of disk d, over and over again, while it is written by all queues of a vublk that is killed then.
-func ruin(t *testing.T, through bool, cuts int, options ...string) (broken int) {
+// ruin is a disk whose power is cut over and over again, while it is written by all queues of a vublk that is killed.
+type ruin struct {
+	*promise
+	disk    *Disk
+	options []string
+	seed    uint64
+	r       *rand.Rand
+	dropped int // sectors that lost something
+	broken  int // of these: against the promise
+}
+
+// cut makes so many cuts. It returns how many sectors lost what they had to keep.
+func cut(t *testing.T, through bool, cuts int, options ...string) (broken int) {
 	t.Helper()
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 0))
-	d := newDisk(t, cutDiskSize)
-	p := &promise{through: through}
-	dropped := 0
-	for cut := range cuts {
-		d.SetDelay(time.Duration(r.IntN(1000)) * time.Microsecond)
-		s := serve(t, []string{d.Path()}, options...)
-		m := connect(t, s.sockets[0], cutWriters, 0)
-		var writers sync.WaitGroup
-		failed := make([]error, cutWriters)
-		for i, q := range m.queues {
-			writers.Go(func() { failed[i] = p.writer(q, i, seed+uint64(cut)) })
-		}
-		time.Sleep(time.Duration(1+r.IntN(150)) * time.Millisecond) // a random moment is what is wanted
-		luck := r.Float64() * float64(r.IntN(2))
-		killFirst := r.IntN(2) == 0
-		if killFirst {
-			s.Kill()
-		}
-		dropped += d.Cut(luck, r)
-		s.Kill()
-		m.dead.Store(true)
-		writers.Wait()
-		m.close(t)
-		lost, err := p.keptIn(d.Content())
-		if err != nil {
-			t.Fatalf("cut %d, seed %#x: %v", cut, seed, err)
-		}
-		broken += lost
-		for i, err := range failed {
-			if killFirst && !errors.Is(err, errDead) {
-				t.Errorf("writer %d failed before anything was killed: %v", i, err)
-			}
-		}
-		d.Restore()
+	u := &ruin{promise: &promise{through: through}, disk: newDisk(t, cutDiskSize), options: options, seed: seed(t)}
+	u.r = rand.New(rand.NewPCG(u.seed, 0))
+	for i := range cuts {
+		u.once(t, uint64(i))
 	}
-	t.Logf("%d cuts, seed %#x: %d writes and %d flushes acknowledged, %d sectors lost their last write, %d of them against the promise",
-		cuts, seed, p.writes.Load(), p.flushes.Load(), dropped, broken)
-	if dropped == 0 || p.writes.Load() < uint64(cuts) {
+	t.Logf("%d cuts, seed %#x: %d writes and %d flushes acknowledged, %d sectors lost a write, %d of them against the promise",
+		cuts, u.seed, u.writes.Load(), u.flushes.Load(), u.dropped, u.broken)
+	if u.dropped == 0 || u.writes.Load() < uint64(cuts) {
 		t.Error("nothing was lost at all: nothing is proved")
 	}
-	return broken
+	return u.broken
+}
+
+// once starts vublk, lets it work for a while and cuts the power; the process is killed shortly before or after.
+func (u *ruin) once(t *testing.T, number uint64) {
+	t.Helper()
+	u.disk.Restore()
+	u.disk.SetDelay(time.Duration(u.r.IntN(1000)) * time.Microsecond)
+	s := serve(t, []string{u.disk.Path()}, u.options...)
+	m := connect(t, s.sockets[0], cutWriters, 0)
+	var writers sync.WaitGroup
+	failed := make([]error, cutWriters)
+	for i, q := range m.queues {
+		writers.Go(func() { failed[i] = u.writer(q, i, u.seed+number) })
+	}
+	time.Sleep(time.Duration(1+u.r.IntN(150)) * time.Millisecond) // a moment by chance is what is wanted
+	killFirst := u.r.IntN(2) == 0
+	if killFirst {
+		s.Kill()
+	}
+	u.dropped += u.disk.Cut(u.r.Float64()*float64(u.r.IntN(2)), u.r)
+	s.Kill()
+	m.dead.Store(true)
+	writers.Wait()
+	m.close(t)
+	lost, err := u.keptIn(u.disk.Content())
+	if err != nil {
+		t.Fatalf("cut %d, seed %#x: %v", number, u.seed, err)
+	}
+	u.broken += lost
+	for i, err := range failed {
+		if killFirst && !errors.Is(err, errDead) {
+			t.Errorf("writer %d failed before anything was killed: %v; vublk's log:\n%s", i, err, s.Log())
+		}
+	}
+}
+
+// seed is the random numbers' beginning: VUBLK_SEED, or any.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("VUBLK_SEED")
+	if text == "" {
+		return rand.Uint64()
+	}
+	n, err := strconv.ParseUint(text, 0, 64)
+	if err != nil {
+		t.Fatalf("VUBLK_SEED: %v", err)
+	}
+	return n
 }
 
 // cuts is how many a test makes.
 func cuts(n int) int {
 	if long {
-		return 100 * n
+		return 200 * n
 	}
 	return n
 }
 
 // TestCut: every write that was acknowledged before a FLUSH that was acknowledged is there after a cut.
 func TestCut(t *testing.T) {
-	if n := ruin(t, false, cuts(12)); n > 0 {
+	if n := cut(t, false, cuts(30)); n > 0 {
 		t.Errorf("%d sectors lost", n)
 	}
 }
 
 // TestCutWriteThrough: every write that was acknowledged is there after a cut.
 func TestCutWriteThrough(t *testing.T) {
-	if n := ruin(t, true, cuts(8), "--cache=writethrough"); n > 0 {
+	if n := cut(t, true, cuts(20), "--cache=writethrough"); n > 0 {
 		t.Errorf("%d sectors lost", n)
 	}
 }
 
 // TestCutUnsafe: who answers flushes without an fdatasync is found out, or the tests above prove nothing.
 func TestCutUnsafe(t *testing.T) {
-	if n := ruin(t, false, 5, "--cache=unsafe"); n == 0 {
+	if n := cut(t, false, 5, "--cache=unsafe"); n == 0 {
 		t.Error("nothing was lost, although nothing was flushed")
 	}
 }

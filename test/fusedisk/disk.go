@@ -9,7 +9,7 @@ import (
 // Counts is what has arrived at a Disk.
 type Counts struct {
 	Reads, Writes int
-	DSyncWrites   int // of the writes: those that are marked O_DSYNC; the kernel lets an fsync follow each
+	DSyncWrites   int // of the writes: those that are marked O_DSYNC; see Options for the fsync that follows each
 	Fsyncs        int // all of them, with those that follow a marked write
 }
 

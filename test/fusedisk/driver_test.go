@@ -84,7 +84,7 @@ func connect(t *testing.T, socket string, queues int, decline virtio.Features) *
 func (m *machine) close(t *testing.T) {
 	t.Helper()
 	if m.Frontend != nil {
-		if err := m.Frontend.Close(); err != nil {
+		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
 		m.Frontend = nil

@@ -65,7 +65,12 @@ func runApart() int {
 // newDisk mounts a disk until the end of the test.
 func newDisk(t *testing.T, size int64) *Disk {
 	t.Helper()
-	d, err := New(t.TempDir(), size)
+	return newDiskWith(t, size, Options{})
+}
+
+func newDiskWith(t *testing.T, size int64, o Options) *Disk {
+	t.Helper()
+	d, err := New(t.TempDir(), size, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +103,11 @@ func serve(t *testing.T, disks []string, options ...string) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if s.Running() {
-			if err := s.Stop(); err != nil {
-				t.Error(err)
-			}
+		if !s.Running() {
+			return
+		}
+		if err := s.Stop(); err != nil {
+			t.Error(err)
 		}
 		if t.Failed() {
 			t.Logf("vublk's log:\n%s", s.Log())

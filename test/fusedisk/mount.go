@@ -26,8 +26,16 @@ type mount struct {
 	served chan struct{} // closed when nothing is any more
 }
 
+// Options are for New.
+type Options struct {
+	// AsyncDirect lets the kernel send direct I/O without waiting for it, as most FUSE servers do. A loop device on the
+	// file needs it to do more than one request at a time. But then the kernel (6.18) has no fsync follow a write that is
+	// marked O_DSYNC, and leaves it to the server, this one, which does nothing.
+	AsyncDirect bool
+}
+
 // New mounts a Disk of so many bytes, all zero, on an empty directory. The caller closes it.
-func New(dir string, size int64) (*Disk, error) {
+func New(dir string, size int64, o Options) (*Disk, error) {
 	d := &Disk{size: size, cache: newCache(size)}
 	n, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -40,10 +48,15 @@ func New(dir string, size int64) (*Disk, error) {
 		return nil, errors.Wrap(err, "mount a FUSE file system; this needs root")
 	}
 	d.mount = &mount{dir: dir, served: make(chan struct{})}
+	var capabilities uint64
+	if o.AsyncDirect {
+		capabilities = fuse.CAP_ASYNC_DIO
+	}
 	// A mount that is there already is handed over by this name.
 	server, err := fuse.NewServer(&files{fuse.NewDefaultRawFileSystem(), d}, fmt.Sprintf("/dev/fd/%d", fd.Disown()), &fuse.MountOptions{
 		MaxWrite: maxRequest, MaxBackground: maxBackground, DisableXAttrs: true, Logger: log.New(io.Discard, "", 0),
-		DisableSplice: true, // its pipes would stay for the life of the process
+		ExtraCapabilities: capabilities,
+		DisableSplice:     true, // its pipes would stay for the life of the process
 	})
 	if err != nil {
 		_ = unix.Unmount(dir, unix.MNT_DETACH)
