@@ -2,6 +2,7 @@ package fusedisk
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -137,9 +138,9 @@ type ruin struct {
 }
 
 // cut makes so many cuts. It returns how many sectors lost what they had to keep.
-func cut(t *testing.T, through bool, cuts int, options ...string) (broken int) {
+func cut(t *testing.T, o Options, through bool, cuts int, options ...string) (broken int) {
 	t.Helper()
-	u := &ruin{promise: &promise{through: through}, disk: newDisk(t, cutDiskSize), options: options, seed: seed(t)}
+	u := &ruin{promise: &promise{through: through}, disk: newDiskWith(t, cutDiskSize, o), options: options, seed: seed(t)}
 	u.r = rand.New(rand.NewPCG(u.seed, 0))
 	for i := range cuts {
 		u.once(t, uint64(i))
@@ -210,21 +211,25 @@ func cuts(n int) int {
 
 // TestCut: every write that was acknowledged before a FLUSH that was acknowledged is there after a cut.
 func TestCut(t *testing.T) {
-	if n := cut(t, false, cuts(30)); n > 0 {
-		t.Errorf("%d sectors lost", n)
+	for _, o := range []Options{{AsyncDirect: false}, {AsyncDirect: true}} {
+		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
+			if n := cut(t, o, false, cuts(20)); n > 0 {
+				t.Errorf("%d sectors lost", n)
+			}
+		})
 	}
 }
 
 // TestCutWriteThrough: every write that was acknowledged is there after a cut.
 func TestCutWriteThrough(t *testing.T) {
-	if n := cut(t, true, cuts(20), "--cache=writethrough"); n > 0 {
+	if n := cut(t, Options{}, true, cuts(20), "--cache=writethrough"); n > 0 {
 		t.Errorf("%d sectors lost", n)
 	}
 }
 
 // TestCutUnsafe: who answers flushes without an fdatasync is found out, or the tests above prove nothing.
 func TestCutUnsafe(t *testing.T) {
-	if n := cut(t, false, 5, "--cache=unsafe"); n == 0 {
+	if n := cut(t, Options{}, false, 5, "--cache=unsafe"); n == 0 {
 		t.Error("nothing was lost, although nothing was flushed")
 	}
 }

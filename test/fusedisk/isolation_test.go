@@ -17,20 +17,9 @@ const (
 
 // TestFlushBlocksNobody: while an fdatasync of a disk hangs, reads and writes of this disk and of another one of the same
 // worker go on, and the FLUSH does not complete.
-//
-// The disk is a loop device on a Disk. The fdatasync first writes what is dirty in the device's page cache: a page that
-// we put there, and whose write is held. An fsync that is held would have the kernel lock the file for all writes.
 func TestFlushBlocksNobody(t *testing.T) {
-	const size = 16 * mib
-	d := newDiskWith(t, size, Options{AsyncDirect: true})
-	device := newLoop(t, d)
-	dirty := func() *Hold {
-		if _, err := device.WriteAt(make([]byte, page), size-page); err != nil {
-			t.Fatal(err)
-		}
-		return d.HoldWrites(size-page, page)
-	}
-	besideHungFlush(t, d, device.Name(), dirty, blk.RequestIn, blk.RequestOut)
+	h := newHanging(t)
+	besideHungFlush(t, h.disk, h.device.Name(), func() *Hold { return h.hang(t) }, blk.RequestIn, blk.RequestOut)
 }
 
 // TestFsyncBlocksNoRead is the same with an fsync that hangs in the disk itself. The kernel has this disk's writes wait.
@@ -94,6 +83,31 @@ func work(q *queue, kinds ...blk.RequestType) error {
 		}
 	}
 	return nil
+}
+
+// hanging is a block device whose fdatasync can hang while it can be written: a loop device on a Disk. An fdatasync first
+// writes what is dirty in the device's page cache. That is a page that we put there, and whose write is held. (For as
+// long as an fsync of the Disk itself is held, the kernel locks the file against writes.)
+type hanging struct {
+	disk   *Disk
+	device *os.File
+}
+
+const hangingSize = 16 * mib
+
+func newHanging(t *testing.T) hanging {
+	t.Helper()
+	d := newDiskWith(t, hangingSize, Options{AsyncDirect: true})
+	return hanging{disk: d, device: newLoop(t, d)}
+}
+
+// hang has the next fdatasync hang.
+func (h hanging) hang(t *testing.T) *Hold {
+	t.Helper()
+	if _, err := h.device.WriteAt(make([]byte, page), hangingSize-page); err != nil {
+		t.Fatal(err)
+	}
+	return h.disk.HoldWrites(hangingSize-page, page)
 }
 
 // newLoop makes a block device of a disk until the end of the test. It is detached at once and stays for as long as
