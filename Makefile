@@ -35,8 +35,12 @@ test: setup build ## set up, then every test: unit, race, model, hostile, guests
 	$(GO) vet ./...
 	$(GO) test $(UNIT)
 	$(GO) test -race -timeout 20m $(UNIT)
-	$(GO) test -count=1 -timeout 15m ./test/native
+	$(GO) test -count=1 -p 1 -timeout 30m $(shell $(GO) list ./test/... 2>/dev/null | grep -v /test/e2e)
 	$(GO) test -count=1 -timeout 30m -v ./test/e2e/...
+
+.PHONY: prove
+prove: setup build ## the durability proofs, long: half an hour and more
+	VUBLK_PROVE=long $(GO) test -count=1 -p 1 -timeout 0 -v ./test/durability ./test/fusedisk ./test/lock
 
 .PHONY: race
 race: ## unit tests under the race detector

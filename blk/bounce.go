@@ -164,7 +164,7 @@ func (w *worker) submitBounce(s *slot) {
 		return
 	}
 	e.Write(d.fd, addr, uint32(hi-lo), uint64(lo))
-	if s.stable {
+	if s.stable && !d.syncAfter {
 		e.SetRWFlags(iouring.RWFDsync)
 	}
 }
@@ -195,12 +195,7 @@ func (w *worker) bounceDone(s *slot, n uint64) {
 		w.nextPiece(s)
 		return
 	}
-	if s.stable && s.queue.dev.functions != nil {
-		w.releaseBuffer(s)
-		w.beginFlush(s.queue.dev, s)
-		return
-	}
-	w.finish(s, statusOK)
+	w.dataDone(s)
 }
 
 // copyPiece copies the current piece between the buffer and guest memory; zeroes have no memory.

@@ -88,6 +88,16 @@ func (w *worker) directDone(s *slot, n uint64) {
 		w.submitData(s)
 		return
 	}
+	w.dataDone(s)
+}
+
+// dataDone completes a read or a write; a write that must be stable and is not yet, not before an fdatasync.
+func (w *worker) dataDone(s *slot) {
+	if d := s.queue.dev; s.stable && d.syncAfter {
+		w.releaseBuffer(s)
+		w.beginFlush(d, s)
+		return
+	}
 	w.finish(s, statusOK)
 }
 

@@ -32,6 +32,7 @@ func describe(fd int, path string, st unix.Stat_t, o FileOptions) (DiskInfo, err
 		err = describeDevice(fd, st, &info)
 	} else {
 		info.Size = st.Size
+		info.NoDsync = onFUSE(fd)
 		info.DiscardGranularity = fileDiscard(fd, st, o.ReadOnly)
 	}
 	if err == nil && !o.Buffered {
@@ -90,6 +91,12 @@ func probeAlign(fd int) (uint32, error) {
 		}
 	}
 	return 0, errors.Wrapf(err, "no direct read of up to %d bytes is accepted", maxProbeAlign)
+}
+
+// onFUSE tells files that a FUSE server keeps.
+func onFUSE(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC
 }
 
 // fileDiscard tells in which unit holes can be punched into a file: tried beyond its end, where nothing changes.

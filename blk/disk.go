@@ -44,6 +44,10 @@ type DiskInfo struct {
 	// queue/write_cache says "write through".
 	VolatileCache bool
 
+	// NoDsync: RWF_DSYNC does not make a write stable here, as on a FUSE file whose server negotiated FUSE_ASYNC_DIO
+	// (seen with Linux 6.18). Write-through then takes an fdatasync.
+	NoDsync bool
+
 	// OffsetAlign is the unit, in bytes, in which direct I/O addresses the Disk (STATX_DIOALIGN's
 	// stx_dio_offset_align): offsets and lengths are multiples of it. 1: any.
 	OffsetAlign uint32

@@ -70,7 +70,7 @@ func (w *worker) submitDirect(s *slot) {
 	row := w.row(s)
 	e := w.sqe(kindRequest, s.id)
 	fd, off, flags := s.queue.dev.fd, uint64(s.off), uint32(0)
-	if s.stable {
+	if s.stable && !s.queue.dev.syncAfter {
 		flags = iouring.RWFDsync
 	}
 	n := min(len(row), maxIovecs)

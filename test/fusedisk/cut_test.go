@@ -222,8 +222,12 @@ func TestCut(t *testing.T) {
 
 // TestCutWriteThrough: every write that was acknowledged is there after a cut.
 func TestCutWriteThrough(t *testing.T) {
-	if n := cut(t, Options{}, true, cuts(20), "--cache=writethrough"); n > 0 {
-		t.Errorf("%d sectors lost", n)
+	for _, o := range []Options{{AsyncDirect: false}, {AsyncDirect: true}} {
+		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
+			if n := cut(t, o, true, cuts(10), "--cache=writethrough"); n > 0 {
+				t.Errorf("%d sectors lost", n)
+			}
+		})
 	}
 }
 
