@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 
 	"github.com/pkg/errors"
-	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
@@ -255,29 +254,25 @@ func (d *Device) Flush() error {
 	if held {
 		return nil
 	}
-	if d.flush.failed.Load() {
-		return errors.Errorf("an earlier fdatasync of %s failed: what it dropped is lost", d.disk.Info().Name)
-	}
-	covers := d.modified()
-	if d.flush.flushed.Load() >= covers {
-		return nil
-	}
-	if err := d.sync(); err != nil {
-		d.flushFailed(err)
-		return errors.Wrapf(err, "fdatasync of %s", d.disk.Info().Name)
-	}
-	d.flush.covered(covers)
-	return nil
-}
-
-func (d *Device) sync() error {
-	if d.functions != nil {
-		return d.functions.disk.Flush(d.functions.ctx)
-	}
-	for {
-		if err := unix.Fdatasync(int(d.fd)); !errors.Is(err, unix.EINTR) {
-			return err
+	told := make(chan byte, 1)
+	home := d.homeWorker()
+	// At home, like every other flush: two at a time would share one report of an error between them.
+	home.do(func() {
+		target := d.modified()
+		if !d.flush.failed.Load() && d.flush.flushed.Load() >= target {
+			told <- statusOK
+			return
 		}
+		home.joinFlush(d, flushWaiter{target: target, told: told})
+	})
+	select {
+	case status := <-told:
+		if status != statusOK {
+			return errors.Errorf("fdatasync of %s failed, now or earlier: writes may be lost", d.disk.Info().Name)
+		}
+		return nil
+	case <-d.pool.ended[home.id]:
+		return errors.Errorf("%s was not flushed: its workers have ended", d.disk.Info().Name)
 	}
 }
 

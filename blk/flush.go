@@ -38,10 +38,11 @@ func (f *flushState) covered(n uint64) {
 	}
 }
 
-// flushWaiter is a request that completes when target is covered.
+// flushWaiter is a request that completes when target is covered, or, with told, somebody outside the workers.
 type flushWaiter struct {
 	worker, slot int32
 	target       uint64
+	told         chan<- byte // gets a status; has room for it
 }
 
 // touch counts a modification by worker w.
@@ -159,6 +160,10 @@ func (d *Device) FlushFailed() bool { return d.flush.failed.Load() }
 func (d *Device) ClearFlushError() bool { return d.flush.failed.Swap(false) }
 
 func (w *worker) answerFlush(d *Device, f flushWaiter, status byte) {
+	if f.told != nil {
+		f.told <- status
+		return
+	}
 	w.send(w.pool.workers[f.worker], message{kind: msgFlushDone, slot: f.slot, dev: d, status: status})
 }
 

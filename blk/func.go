@@ -21,8 +21,8 @@ type FuncDisk interface {
 	WriteAt(ctx context.Context, p []byte, off int64) error
 	// Flush makes stable what WriteAt and Zero had completed when it was called.
 	Flush(ctx context.Context) error
-	// Zero makes n bytes from off on read as zeros. With discard they may be forgotten instead: what they read as then
-	// is the Disk's choice.
+	// Zero makes n bytes from off on read as zeros. With discard, which a guest's DISCARD is and a WRITE_ZEROES never,
+	// they may be forgotten instead: what they read as then is the Disk's choice.
 	Zero(ctx context.Context, off, n int64, discard bool) error
 }
 
@@ -117,6 +117,6 @@ func (w *worker) callZero(s *slot) {
 	s.step, s.piece = stepFallocate, uint32(s.left) // at most 2 GiB: maxDiscardSectors
 	d := s.queue.dev
 	d.functions.calls <- call{
-		w: w, dev: d, slot: s.id, kind: s.kind, discard: w.mayUnmap(s), off: s.off, n: int64(s.left),
+		w: w, dev: d, slot: s.id, kind: s.kind, discard: s.kind == RequestDiscard, off: s.off, n: int64(s.left),
 	}
 }
