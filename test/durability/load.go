@@ -95,9 +95,15 @@ type pending struct {
 // exclusive is what a modification adds to the sectors' counts.
 const exclusive = 1 << 20
 
-// execute makes the requests of c, waits for their ends, and checks all that happened.
+// execute is executeRun for those who want figures only.
 func execute(c config) (v verdict, calls int, err error) {
-	r := &run{
+	r, v, err := executeRun(c)
+	return v, len(r.disk.events), err
+}
+
+// executeRun makes the requests of c, waits for their ends, and checks all that happened.
+func executeRun(c config) (r *run, v verdict, err error) {
+	r = &run{
 		config: c, plan: rand.New(rand.NewPCG(c.seed, 1)), dice: rand.New(rand.NewPCG(c.seed, 2)),
 		through: c.mode.through, progress: time.Now(),
 	}
@@ -113,26 +119,28 @@ func execute(c config) (v verdict, calls int, err error) {
 		r.flights = append(r.flights, map[uint16]flight{})
 	}
 	if r.guest, err = newGuest(r.disk, c); err != nil {
-		return v, 0, err
+		return r, v, err
 	}
 	err = r.drive()
 	r.disk.releaseAll()
 	if r.control != nil {
-		_ = <-r.control // the run is over, or has failed already
+		if stopped := <-r.control; err == nil {
+			err = stopped
+		}
 	}
 	events := r.disk.events
 	if closing := r.guest.close(); err == nil {
 		err = closing
 	}
 	if err != nil {
-		return v, len(events), errors.Wrapf(err, "%v, seed %#x", c, c.seed)
+		return r, v, errors.Wrapf(err, "%v, seed %#x", c, c.seed)
 	}
 	v = check(&r.history, events, diskSectors, rand.New(rand.NewPCG(c.seed, 3)))
 	v.wrong += len(r.wrong)
 	for _, w := range r.wrong {
 		v.note("%s", w)
 	}
-	return v, len(events), nil
+	return r, v, nil
 }
 
 // drive throws dice until all requests have ended.
@@ -342,7 +350,7 @@ func (r *run) toggle() (bool, error) {
 			return false, nil
 		}
 	}
-	if !r.mode.toggles || r.ended >= r.requests || r.dice.IntN(8) != 0 {
+	if !r.mode.toggles || r.ended >= r.requests || len(list) >= len(r.history.ops)/5 {
 		return false, nil
 	}
 	t := toggle{begin: r.clock.tick(), writeback: r.dice.IntN(2) == 0}
