@@ -51,9 +51,14 @@ func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error
 		return nil, err
 	}
 	d := &FileDisk{fd: fd, opt: o, plan: planLock(o.ReadOnly, o.Identity)}
-	d.info, err = describe(fd.Int(), path, st, o)
-	if err == nil && !o.Unlocked {
+	d.info = DiskInfo{Name: path, ReadOnly: o.ReadOnly, Block: st.Mode&unix.S_IFMT == unix.S_IFBLK}
+	// The lock comes first: what describe tries out waits inside the kernel, deaf to signals, for direct I/O that another
+	// user or a dead predecessor has in flight.
+	if !o.Unlocked {
 		err = d.Lock(ctx)
+	}
+	if err == nil {
+		d.info, err = describe(fd.Int(), path, st, o)
 	}
 	if err != nil {
 		_ = d.Close()
