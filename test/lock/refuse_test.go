@@ -110,6 +110,8 @@ func TestBlockDeviceIsClaimed(t *testing.T) {
 	point := t.TempDir()
 	mount := func() error { return unix.Mount(device, point, "ext4", 0, "") }
 
+	t.Cleanup(func() { _ = unix.Unmount(point, unix.MNT_DETACH) }) // where a failure leaves one
+
 	p, _ := serving(t, device)
 	if err := mount(); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("mount of what vublk serves: %v, want EBUSY", err)

@@ -19,6 +19,7 @@ const hangTime = 500 * time.Millisecond
 func killed(t *testing.T, i slowImage, b *brake, kind uint32, data []byte, options ...string) (socket string, g *clitest.Guest) {
 	t.Helper()
 	p, socket := serving(t, i.path, options...)
+	t.Cleanup(b.release) // before p is waited for
 	b.take(p)
 	g = attach(t, socket)
 	expect(t, "before", read(t, g, 0, len(data)), pattern('0', len(data)))
@@ -33,9 +34,10 @@ func killed(t *testing.T, i slowImage, b *brake, kind uint32, data []byte, optio
 }
 
 // succeed starts the successor and demands that it waits, for as long as we look and longer.
-func succeed(t *testing.T, i slowImage, socket string, options ...string) *process {
+func succeed(t *testing.T, i slowImage, b *brake, socket string, options ...string) *process {
 	t.Helper()
 	next := start(t, serve(socket, i.path, append(options, "--lock-timeout=60s")...)...)
+	t.Cleanup(b.release)
 	next.await("waiting for the image's lock")
 	if !i.block && !nobody(next.Log()) {
 		t.Errorf("it does not say that nobody is left to wait for:\n%s", next.Log())
@@ -53,7 +55,7 @@ func TestZombieWrite(t *testing.T) {
 			b := newBrake(t, i.device)
 			const size = 64 << 10
 			socket, _ := killed(t, i, b, clitest.Out, pattern('Z', size))
-			next := succeed(t, i, socket)
+			next := succeed(t, i, b, socket)
 			if status, out := run(t, serve(filepath.Join(t.TempDir(), "s"), i.path, "--lock-timeout=0")...); status != 2 || !strings.Contains(out, "is locked by") {
 				t.Errorf("a third vublk: status %d\n%s", status, out)
 			}
@@ -83,8 +85,9 @@ func TestZombieRead(t *testing.T) {
 			mark := pattern('M', 64<<10)
 			socket, g := killed(t, i, b, clitest.In, mark, "--read-only")
 			buffer := find(t, g, mark)
-			next := succeed(t, i, socket, "--read-only")
+			next := succeed(t, i, b, socket, "--read-only")
 			other, at := serving(t, i.path, "--read-only")
+			t.Cleanup(b.release)
 			expect(t, "through another export", read(t, attach(t, at), 0, 4096), pattern('0', 4096))
 			other.end()
 			expect(t, "the guest's memory while the read is held back", buffer, mark)
