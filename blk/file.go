@@ -34,6 +34,7 @@ type FileDisk struct {
 	opt  FileOptions
 	plan lockPlan
 	excl *sys.FD // a block device that is locked: its exclusive claim
+	busy bool    // the last attempt failed at that claim, not at a lock
 }
 
 // OpenFile opens a regular file or a block device for direct I/O, locks it against other users in QEMU's scheme, and
@@ -88,6 +89,7 @@ func (d *FileDisk) Unlock() {
 // tryLock takes the locks if nobody else has the image. OFD locks guard one node of a block device; its exclusive claim
 // (open(2), O_EXCL) guards the device, against mounted file systems too.
 func (d *FileDisk) tryLock() (bool, error) {
+	d.busy = false
 	free, err := d.plan.try(d.fd.Int())
 	if err != nil || !free || !d.info.Block || d.info.ReadOnly {
 		return free, err
@@ -99,6 +101,7 @@ func (d *FileDisk) tryLock() (bool, error) {
 	}
 	d.plan.unlock(d.fd.Int())
 	if errors.Is(err, unix.EBUSY) {
+		d.busy = true
 		return false, nil
 	}
 	return false, err
@@ -120,6 +123,17 @@ func (d *FileDisk) dropCache() error {
 		return nil
 	}
 	return errors.Wrapf(unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED), "drop what is cached of %s", d.info.Name)
+}
+
+// holder describes who has the image.
+func (d *FileDisk) holder() string {
+	if who := lockHolder(d.fd.Int()); who != "" {
+		return who
+	}
+	if d.busy {
+		return "a mounted file system, or a program that has the device for itself (try 'findmnt -S DEVICE' and 'lsof DEVICE')"
+	}
+	return "nobody that can be seen: I/O of a process that died may still be on its way to the disk, or the holder belongs to another user or container"
 }
 
 // Info implements Disk.

@@ -76,15 +76,15 @@ func (d *FileDisk) awaitLock(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(start) >= timeout {
-			return &LockedError{Path: path, Holder: lockHolder(d.fd.Int()), Waited: time.Since(start)}
+			return &LockedError{Path: path, Holder: d.holder(), Waited: time.Since(start)}
 		}
 		if !said {
-			d.opt.Log.Info("waiting for the image's lock", "file", path, "holder", lockHolder(d.fd.Int()), "timeout", timeout)
+			d.opt.Log.Info("waiting for the image's lock", "file", path, "holder", d.holder(), "timeout", timeout)
 			said = true
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Wrapf(ctx.Err(), "wait for the lock of %s, held by %s", path, lockHolder(d.fd.Int()))
+			return errors.Wrapf(ctx.Err(), "wait for the lock of %s, held by %s", path, d.holder())
 		case <-tick.C:
 		}
 	}
