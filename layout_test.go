@@ -193,6 +193,37 @@ func TestMatrixIsTrue(t *testing.T) {
 	}
 }
 
+// TestDocsNameTestsThatExist checks each Test… in the documents: a proof that is gone must not be promised.
+func TestDocsNameTestsThatExist(t *testing.T) {
+	exists := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, decl := range s.file.Decls {
+			if f, ok := decl.(*ast.FuncDecl); ok {
+				exists[f.Name.Name] = true
+			}
+		}
+	}
+	docs, err := filepath.Glob("docs/*.md")
+	if err != nil || len(docs) == 0 {
+		t.Fatal("no documents found", err)
+	}
+	named := 0
+	for _, doc := range append(docs, "README.md", "CONTRIBUTING.md") {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\bTest[A-Z][A-Za-z0-9]*`).FindAllString(string(text), -1) {
+			if named++; !exists[name] {
+				t.Errorf("%s names %s, which does not exist", doc, name)
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("only %d tests named: the pattern does not find them any more", named)
+	}
+}
+
 // TestArchitectureNamesFilesThatExist checks every `path/file.go` in docs/architecture.md, and its length.
 func TestArchitectureNamesFilesThatExist(t *testing.T) {
 	text, err := os.ReadFile("docs/architecture.md")
