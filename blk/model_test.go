@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/iouring"
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
 	"github.com/vublk/vublk/virtio/virtiotest"
@@ -62,18 +63,20 @@ func TestModel(t *testing.T) {
 			name            string
 			ring            virtio.Features
 			queues, workers int
+			disable         iouring.Feature
 		}{
-			{"split/1", splitRing, 1, 1},
-			{"packed/1", packedRing, 1, 1},
-			{"split/4x2", splitRing | virtio.FeatureEventIdx, 4, 2},
-			{"packed/3x3", packedRing | virtio.FeatureEventIdx, 3, 3},
+			{"split/1", splitRing, 1, 1, 0},
+			{"packed/1", packedRing, 1, 1, 0},
+			{"split/4x2", splitRing | virtio.FeatureEventIdx, 4, 2, 0},
+			{"packed/3x3", packedRing | virtio.FeatureEventIdx, 3, 3, 0},
+			{"packed/2x2 as on Linux 5.15", packedRing | virtio.FeatureEventIdx, 2, 2, iouring.AllFeatures},
 		} {
 			t.Run(disk.name+"/"+c.name, func(t *testing.T) {
 				d, path := disk.open(t)
 				disk.opt.MaxDiscardSegs = 4
 				r := newRig(t, d, rigOptions{
 					ring: c.ring, queues: c.queues, device: disk.opt,
-					pool: blk.PoolOptions{Workers: c.workers, Slots: 64},
+					pool: blk.PoolOptions{Workers: c.workers, Slots: 64, Ring: iouring.Options{Disable: c.disable}},
 				})
 				m := &model{r: r, seed: rand.Uint64(), want: make([]byte, modelSize)}
 				t.Logf("seed %#x", m.seed)
