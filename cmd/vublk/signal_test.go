@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,7 +71,9 @@ func TestServeWithAFullLog(t *testing.T) {
 	p := clitest.Start(t, clitest.Options{Stderr: w}, "serve", "--socket-path="+socket, "--store=mem:1M", "--log-level=debug", "--trace-messages")
 	deadline := time.Now().Add(clitest.Patience)
 	for ; ; time.Sleep(time.Millisecond) {
-		if _, err := os.Lstat(socket); err == nil {
+		// Not by the socket's file: it is there a moment before it listens.
+		if c, err := net.Dial("unix", socket); err == nil {
+			_ = c.Close()
 			break
 		}
 		if time.Now().After(deadline) {

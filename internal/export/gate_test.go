@@ -135,7 +135,7 @@ func TestFailedFlushEndsTheWaitForTheLock(t *testing.T) {
 	if err := g.Disconnect(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "no flush today") {
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "writes may be lost") {
 		t.Fatal(err)
 	}
 	select {
