@@ -95,7 +95,7 @@ func TestBarriers(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if d.barriers < 20 || len(d.wrong) > 0 {
+			if d.barriers < 5 || len(d.wrong) > 0 {
 				t.Errorf("%d barriers: %v", d.barriers, d.wrong)
 			}
 		})
