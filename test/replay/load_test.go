@@ -52,6 +52,7 @@ type load struct {
 	through bool // each write is promised when it is answered
 	flushes bool // FLUSH is sent
 	off     bool // the driver sets writeback to 0
+	packed  bool // rings
 	want    int64
 	seed    uint64
 
@@ -124,7 +125,7 @@ func (q *queue) do(kind blk.RequestType, sector uint64, n int) error {
 func (l *load) run(t *testing.T, socket string, queues int, decline virtio.Features) {
 	t.Helper()
 	f, err := vhostusertest.Connect(socket, vhostusertest.Options{
-		Queues: queues, QueueSize: 16, Decline: decline, Memory: []guestmem.RegionInfo{virtiotest.RAM(4 * mib)},
+		Queues: queues, QueueSize: 16, Packed: l.packed, Decline: decline, Memory: []guestmem.RegionInfo{virtiotest.RAM(4 * mib)},
 	})
 	must(t, err)
 	defer func() { must(t, f.Close()) }()

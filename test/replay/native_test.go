@@ -16,6 +16,7 @@ type configuration struct {
 	decline virtio.Features
 	queues  int
 	off     bool // the driver sets writeback to 0
+	packed  bool // rings
 	loses   bool // losses must be found, or the check proves nothing
 }
 
@@ -24,7 +25,7 @@ const daemon = "qemu-storage-daemon"
 // prove runs the load, replays what was logged, and prints a line of the table.
 func (c configuration) prove(t *testing.T) {
 	dir := newDir(t)
-	l := &load{record: newRecorder(t, dir, loadSize), seed: newSeed(t), want: 120, off: c.off}
+	l := &load{record: newRecorder(t, dir, loadSize), seed: newSeed(t), want: 120, off: c.off, packed: c.packed}
 	if lab.long && !c.loses {
 		l.want = 1200
 	}
@@ -67,6 +68,7 @@ func TestNative(t *testing.T) {
 	for _, c := range []configuration{
 		{mode: "default", queues: maxQueues},
 		{mode: "default, one queue", queues: 1},
+		{mode: "default, packed rings", queues: maxQueues, packed: true},
 		{mode: "default, FLUSH not negotiated", decline: featureFlush, queues: maxQueues},
 		{mode: "--cache=writethrough", options: []string{"--cache=writethrough"}, queues: 1},
 		{mode: "--config-wce", options: []string{"--config-wce"}, queues: maxQueues},
