@@ -7,7 +7,7 @@
 //
 //   - a native front-end that writes numbered sectors (load_test.go, native_test.go), also against qemu-storage-daemon's own
 //     vhost-user-blk export, so that the check is seen to find losses;
-//   - a Linux guest that fsyncs files on ext4 (guest_test.go).
+//   - a Linux guest that fsyncs files on ext4 (guest_test.go, files_test.go).
 //
 // The rule that ties the two together. blklogwrites writes the number of entries to the log's superblock with each flush,
 // before the flush is answered. Who has seen a promise kept reads that number N at once: the promise then rests on the first
@@ -18,5 +18,5 @@
 // before has returned, so the first data of a file in the log is later than the promise of the one before.
 //
 // It needs root and /dev/fuse: the tests run in a mount namespace of their own, and nothing stays mounted. VUBLK_SEED
-// repeats a run's choices, VUBLK_PROVE=long makes it at least 1,000 flush points for each configuration.
+// repeats a run's choices, VUBLK_PROVE=long makes it 1,000 flush points and more for each configuration that must not lose.
 package replay
