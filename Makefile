@@ -39,8 +39,8 @@ test: setup build ## set up, then every test: unit, race, model, hostile, guests
 	$(GO) test -count=1 -timeout 30m -v ./test/e2e/...
 
 .PHONY: prove
-prove: setup build ## the durability proofs, long: half an hour and more
-	VUBLK_PROVE=long $(GO) test -count=1 -p 1 -timeout 0 -v ./test/durability ./test/fusedisk ./test/lock
+prove: setup build ## the durability proofs, long: a quarter of an hour
+	VUBLK_PROVE=long $(GO) test -count=1 -p 1 -timeout 0 -v ./test/durability ./test/fusedisk ./test/replay ./test/lock
 
 .PHONY: race
 race: ## unit tests under the race detector

@@ -31,7 +31,7 @@ func TestFaultAtEveryCall(t *testing.T) {
 		for _, c := range corners(m) {
 			c.requests = scale(16, 40)
 			var list []config
-			for i, s := range seeds(scale(1, 8)) {
+			for i, s := range seeds(scale(1, 4)) {
 				c.seed = s
 				list = append(list, faulty(t, c, fault{err: unix.EIO, part: i%2 == 0})...)
 				list = append(list, faulty(t, c, fault{err: unix.ENOSPC, part: i%2 != 0})...)
