@@ -97,7 +97,7 @@ func TestCut(t *testing.T) {
 	for _, m := range []mode{writeBack, writeThrough, flushRefused, configWCE} {
 		for _, c := range matrix(m) {
 			var list []config
-			for _, c.seed = range seeds(scale(1, 20)) {
+			for _, c.seed = range seeds(scale(1, 8)) {
 				list = append(list, c)
 			}
 			all.add(prove(t, w, c.String(), list))

@@ -29,9 +29,9 @@ func TestFaultAtEveryCall(t *testing.T) {
 	var all verdict
 	for _, m := range []mode{writeBack, writeThrough, configWCE} {
 		for _, c := range corners(m) {
-			c.requests = scale(16, 40)
+			c.requests = scale(16, 20)
 			var list []config
-			for i, s := range seeds(scale(1, 4)) {
+			for i, s := range seeds(1) {
 				c.seed = s
 				list = append(list, faulty(t, c, fault{err: unix.EIO, part: i%2 == 0})...)
 				list = append(list, faulty(t, c, fault{err: unix.ENOSPC, part: i%2 != 0})...)

@@ -204,7 +204,7 @@ func seed(t *testing.T) uint64 {
 // cuts is how many a test makes.
 func cuts(n int) int {
 	if long {
-		return 40 * n
+		return 20 * n
 	}
 	return n
 }
