@@ -3,14 +3,11 @@ package fusedisk
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 
-	"github.com/pkg/errors"
-
 	"github.com/vublk/vublk/internal/leaktest"
+	"github.com/vublk/vublk/test/apart"
 	"github.com/vublk/vublk/test/e2e/guest"
 )
 
@@ -19,16 +16,11 @@ var vublk string
 
 const mib = 1 << 20
 
-// apart is set in the process that has mounts of its own.
-const apart = "VUBLK_TEST_MOUNTS_APART"
-
 // long tells that much time may be spent.
 var long = os.Getenv("VUBLK_PROVE") == "long"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(apart) == "" {
-		os.Exit(runApart())
-	}
+	apart.Run()
 	repo, err := guest.RepoRoot()
 	if err == nil {
 		vublk, err = guest.BuildVublk(repo)
@@ -38,28 +30,6 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	leaktest.Main(m)
-}
-
-// runApart runs the tests in a mount namespace of their own: however they end, no mount is left behind.
-func runApart() int {
-	self, err := os.Executable()
-	if err == nil {
-		c := exec.Command(self, os.Args[1:]...)
-		c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-		c.Env = append(os.Environ(), apart+"=1")
-		c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-		err = c.Run()
-	}
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		return max(exit.ExitCode(), 1)
-	default:
-		fmt.Fprintln(os.Stderr, "fusedisk: a mount namespace needs root:", err)
-		return 1
-	}
 }
 
 // newDisk mounts a disk until the end of the test.

@@ -4,21 +4,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strconv"
-	"syscall"
 	"testing"
 
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/leaktest"
+	"github.com/vublk/vublk/test/apart"
 	"github.com/vublk/vublk/test/e2e/guest"
 )
 
 const mib = 1 << 20
-
-// apart is set in the process that has mounts of its own.
-const apart = "VUBLK_TEST_MOUNTS_APART"
 
 // lab is what all tests share and none changes.
 var lab struct {
@@ -28,9 +24,7 @@ var lab struct {
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv(apart) == "" {
-		os.Exit(runApart())
-	}
+	apart.Run()
 	lab.long = os.Getenv("VUBLK_PROVE") == "long"
 	var err error
 	if lab.repo, err = guest.RepoRoot(); err == nil {
@@ -41,28 +35,6 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	leaktest.Main(m)
-}
-
-// runApart runs the tests in a mount namespace of their own: however they end, no mount is left behind.
-func runApart() int {
-	self, err := os.Executable()
-	if err == nil {
-		c := exec.Command(self, os.Args[1:]...)
-		c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-		c.Env = append(os.Environ(), apart+"=1")
-		c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-		err = c.Run()
-	}
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		return max(exit.ExitCode(), 1)
-	default:
-		fmt.Fprintln(os.Stderr, "replay: a mount namespace needs root:", err)
-		return 1
-	}
 }
 
 // must ends the test when something outside of what is proved goes wrong.
