@@ -27,14 +27,15 @@ var mayImport = map[string][]string{
 	"internal/bench":          {"blk", "internal/sys", "iouring", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
 	"internal/cli":            {"blk", "internal/export", "iouring", "vhostuser"},
 	"internal/cli/clitest":    {"internal/leaktest", "internal/sys", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
+	"internal/crashpoint":     {},
 	"internal/export":         {"blk", "internal/sys", "iouring", "vhostuser", "virtio", "virtio/guestmem"},
 	"internal/leaktest":       {},
 	"internal/sys":            {},
 	"iouring":                 {"internal/sys"},
 	"vhostuser":               {"internal/sys", "virtio", "virtio/guestmem"},
 	"vhostuser/vhostusertest": {"internal/sys", "vhostuser", "virtio", "virtio/guestmem", "virtio/virtiotest"},
-	"virtio":                  {"internal/sys", "virtio/guestmem"},
-	"virtio/guestmem":         {"internal/sys"},
+	"virtio":                  {"internal/crashpoint", "internal/sys", "virtio/guestmem"},
+	"virtio/guestmem":         {"internal/crashpoint", "internal/sys"},
 	"virtio/virtiotest":       {"internal/sys", "virtio", "virtio/guestmem"},
 }
 

@@ -38,23 +38,19 @@ func (w *worker) update(q *queue, f func(*virtio.Queue)) {
 func (w *worker) stopQueue(q *queue, told chan<- stopResult) {
 	q.stopping, q.stopped = true, told
 	w.disarmKick(q)
-	if q.hot {
+	if q.hot && !q.vq.Recovering() {
 		q.hot = false
-		for i, h := range w.hot {
-			if h == q {
-				w.hot = append(w.hot[:i], w.hot[i+1:]...)
-				break
-			}
-		}
+		w.hot = slices.DeleteFunc(w.hot, func(other *queue) bool { return other == q })
 	}
 	w.settleStop(q)
 }
 
 // settleStop completes a stop when the queue's last request has ended.
 func (w *worker) settleStop(q *queue) {
-	if q.stopped == nil || q.inflight > 0 {
+	if q.stopped == nil || !q.drained() {
 		return
 	}
+	q.ended = true // from here on the queue is the session's; w.hot may hold it until the worker rests
 	var base virtio.Base
 	err := guarded(func() (err error) {
 		base, err = q.vq.Stop()

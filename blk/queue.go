@@ -23,6 +23,7 @@ type queue struct {
 	poll       int32
 	shots      int               // completions of the poll since it was armed
 	stopping   bool              // no more fetching
+	ended      bool              // its stop was answered: hands off
 	stopped    chan<- stopResult // while stopping: told when nothing is in flight
 	gate       *gate
 	count      queueCounters
@@ -68,5 +69,14 @@ func (g *generation) settle() {
 
 // serving tells whether requests may be fetched.
 func (q *queue) serving() bool {
-	return !q.stopping && !q.held && !q.gate.held && q.vq.Enabled() && q.vq.Err() == nil
+	if q.ended {
+		return false
+	}
+	return (!q.stopping || q.vq.Recovering()) && !q.held && !q.gate.held && q.vq.Live()
+}
+
+// drained tells whether a stop may be answered: nothing is in flight, and what a predecessor had in flight has been done
+// too, unless the queue is held or broken and must not.
+func (q *queue) drained() bool {
+	return q.inflight == 0 && (q.held || !q.vq.Recovering() || !q.vq.Live())
 }

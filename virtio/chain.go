@@ -21,6 +21,7 @@ const (
 type Token struct {
 	ID    uint16 // split: head; packed: buffer id
 	Slots uint16 // descriptors taken from the ring
+	Entry uint16 // packed: where the in-flight record has it
 }
 
 // Chain is a fetched chain as two byte streams of host memory. It is scratch space: Next overwrites it.

@@ -19,6 +19,9 @@ type Config struct {
 	Desc, Driver, Device guestmem.FrontendVA
 	Base                 Base
 	Memory               *guestmem.Table
+	// Inflight is where the queue's in-flight record is, nil for one that ends with the queue. A record with a past beats
+	// Base: what a predecessor had fetched and not completed is returned by Next first.
+	Inflight *InflightConfig
 	// Eventfds, -1 for none. Activate takes them over when it succeeds.
 	Kick, Call, Err int
 }

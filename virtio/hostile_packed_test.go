@@ -187,7 +187,7 @@ func TestPackedBatchIsWrittenBackwards(t *testing.T) {
 	first := p.Desc(0)
 	a := r.fetch(t)
 	b := r.fetch(t)
-	if a != (virtio.Token{ID: 21, Slots: 2}) || b != (virtio.Token{ID: 22, Slots: 1}) {
+	if a != (virtio.Token{ID: 21, Slots: 2}) || b != (virtio.Token{ID: 22, Slots: 1, Entry: 2}) {
 		t.Fatalf("tokens %+v, %+v", a, b)
 	}
 	r.queue.Push(b, 1)

@@ -51,12 +51,12 @@ func (q *Queue) Publish() (called bool, err error) {
 		if q.ring.firstAddr == 0 {
 			return false, nil
 		}
-		wanted = q.packedWantsCall(q.ring.publish())
+		wanted = q.packedWantsCall(q.ring.publish(&q.inflight.packed))
 	} else {
 		if q.split.published == q.split.usedIdx {
 			return false, nil
 		}
-		wanted = q.splitWantsCall(q.split.publish())
+		wanted = q.splitWantsCall(q.split.publish(&q.inflight.split))
 	}
 	q.notifier.known = true
 	if !wanted && q.notifier.onEmpty && q.inflight.count == 0 && !q.Pending() {

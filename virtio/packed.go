@@ -18,6 +18,7 @@ type packedRing struct {
 	// The first unpublished used element is kept back: when its flags appear, those behind it must be there.
 	firstAddr uint64 // of its second word, 0 when nothing is unpublished
 	firstWord uint64
+	began     cursor // used, before the batch
 	batch     uint32 // descriptors pushed since the last publish
 }
 
@@ -56,11 +57,7 @@ func (r *packedRing) at(c cursor) uint64 { return r.desc + descriptorSize*uint64
 
 // pending tells whether the descriptor at the available cursor is ours.
 func (r *packedRing) pending() bool {
-	flags := load64(r.at(r.avail)+8) >> 48
-	if r.avail.wrap {
-		return flags&(packedAvail|packedUsed) == packedAvail
-	}
-	return flags&(packedAvail|packedUsed) == packedUsed
+	return r.available(r.avail)
 }
 
 // fetchPacked is Next for packed rings. It changes nothing but c before the chain is known to be good.
@@ -78,9 +75,13 @@ func (q *Queue) fetchPacked(c *Chain) (ok bool, at uint16, r Reason) {
 	if r := c.finish(t); r != reasonNone {
 		return false, at, r
 	}
-	if r := q.inflight.fetch(t); r != reasonNone {
+	if r := q.inflight.admit(t); r != reasonNone {
 		return false, at, r
 	}
+	q.inflight.count++
+	t.Entry = q.inflight.packed.commit(t.Slots, q.inflight.counter)
+	q.inflight.counter++
+	c.Token = t
 	p.avail = p.avail.advanced(slots, p.size)
 	return true, at, reasonNone
 }
@@ -88,25 +89,50 @@ func (q *Queue) fetchPacked(c *Chain) (ok bool, at uint16, r Reason) {
 // walkPacked collects the chain at the available cursor. The first descriptor is loaded only now, after pending has
 // seen its flags: what the driver wrote before them is visible. The last one holds the buffer id (2.8.6).
 func (q *Queue) walkPacked(c *Chain) (id uint16, slots uint32, r Reason) {
-	p := &q.ring
-	for pos := p.avail; slots < p.size; pos = pos.advanced(1, p.size) {
+	p, record := &q.ring, &q.inflight.packed
+	record.begin()
+	room := p.size - min(q.inflight.slots+p.batch, p.size) // as many entries of the record are free, at least
+	for pos := p.avail; slots < room; pos = pos.advanced(1, p.size) {
 		d := loadDescriptor(p.at(pos))
-		flags := d.packedFlags()
+		record.stage(d)
 		slots++
-		if flags&descIndirect != 0 {
-			if slots > 1 || flags&descNext != 0 {
-				return 0, 0, ReasonIndirectNext // no table behind direct descriptors here (2.8.19)
-			}
-			return d.packedID(), slots, q.walkPackedTable(c, d)
-		}
-		if r := c.add(&q.lookup, d.addr, d.length(), flags&descWrite != 0); r != reasonNone {
-			return 0, 0, r
-		}
-		if flags&descNext == 0 {
-			return d.packedID(), slots, reasonNone
+		if more, r := q.addPacked(c, d, slots); !more {
+			return d.packedID(), slots, r
 		}
 	}
+	if room < p.size {
+		return 0, 0, ReasonOverrun
+	}
 	return 0, 0, ReasonChainLength
+}
+
+// addPacked adds the nth descriptor of a chain. It returns whether there is another.
+func (q *Queue) addPacked(c *Chain, d descriptor, nth uint32) (more bool, r Reason) {
+	flags := d.packedFlags()
+	if flags&descIndirect != 0 {
+		if nth > 1 || flags&descNext != 0 {
+			return false, ReasonIndirectNext // no table behind direct descriptors here (2.8.19)
+		}
+		return false, q.walkPackedTable(c, d)
+	}
+	if r := c.add(&q.lookup, d.addr, d.length(), flags&descWrite != 0); r != reasonNone {
+		return false, r
+	}
+	return flags&descNext != 0, reasonNone
+}
+
+// walkTable collects a chain whose descriptors were copied out of the ring before.
+func (q *Queue) walkTable(c *Chain, table []descriptor) Reason {
+	for i, d := range table {
+		more, r := q.addPacked(c, d, uint32(i+1))
+		switch {
+		case r != reasonNone:
+			return r
+		case more != (i+1 < len(table)):
+			return ReasonChainLength
+		}
+	}
+	return reasonNone
 }
 
 // walkPackedTable collects an indirect table (2.8.7): all its entries in order, WRITE is the only flag.
@@ -141,7 +167,7 @@ func (r *packedRing) push(t Token, written uint32) {
 		word |= (packedAvail | packedUsed) << 48
 	}
 	if addr := r.at(r.used) + 8; r.firstAddr == 0 {
-		r.firstAddr, r.firstWord = addr, word
+		r.firstAddr, r.firstWord, r.began = addr, word, r.used
 	} else {
 		put64(addr, word)
 	}
@@ -149,9 +175,12 @@ func (r *packedRing) push(t Token, written uint32) {
 	r.used = r.used.advanced(uint32(t.Slots), r.size)
 }
 
-// publish makes the pushed elements visible, the first one last. It returns how many descriptors they stand for.
-func (r *packedRing) publish() (batch uint32) {
+// publish makes the pushed elements visible, the first one last, in step with the record. It returns how many descriptors
+// they stand for.
+func (r *packedRing) publish(record *packedRecord) (batch uint32) {
+	record.announce(r.used, r.began)
 	store64(r.firstAddr, r.firstWord)
+	record.settle(r.used)
 	batch = r.batch
 	r.firstAddr, r.batch = 0, 0
 	return batch

@@ -62,28 +62,40 @@ func Activate(c Config) (*Queue, error) {
 	return q, nil
 }
 
-// activate reads the rings, under a guard of its own: the caller may be a session, which has none.
-func activate(c Config) (q *Queue, err error) {
-	defer guestmem.Recover(&err)
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+// activate reads the rings and the in-flight record, under a guard of its own: the caller may be a session, which has none.
+func activate(c Config) (*Queue, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	q = &Queue{
+	q := &Queue{
 		packed:   c.Features.Has(FeatureRingPacked),
 		eventIdx: c.Features.Has(FeatureEventIdx),
 		indirect: c.Features.Has(FeatureIndirectDesc),
 		notifier: notifier{onEmpty: c.Features.Has(FeatureNotifyOnEmpty)},
 		state:    queueState{index: c.Index, size: c.Size, features: c.Features},
 	}
+	loaded := false
+	defer func() {
+		if !loaded {
+			q.inflight.close()
+		}
+	}()
+	err := q.load(&c)
+	loaded = err == nil
+	return q, err
+}
+
+func (q *Queue) load(c *Config) (err error) {
+	defer guestmem.Recover(&err)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	if err := q.moveTo(c.Memory, addresses{desc: c.Desc, driver: c.Driver, device: c.Device}); err != nil {
-		return nil, err
+		return err
 	}
-	if err := q.begin(c.Base); err != nil {
-		return nil, err
+	if err := q.begin(c); err != nil {
+		return err
 	}
 	q.state.fresh = q.packed && q.ring.untouched() || !q.packed && q.split.untouched()
-	return q, nil
+	return nil
 }
 
 // own makes an owned descriptor of a number, nil of none.
@@ -111,23 +123,36 @@ func (q *Queue) moveTo(m *guestmem.Table, at addresses) error {
 	return nil
 }
 
-// begin sets the ring's indices.
-func (q *Queue) begin(b Base) error {
+// begin sets the ring's indices and takes over what the in-flight record says.
+func (q *Queue) begin(c *Config) error {
+	ids := q.state.size
 	if q.packed {
-		// A packed buffer id is any 16-bit number.
-		q.inflight = newInflight(1<<16, q.state.size)
-		lost, err := q.ring.begin(b)
-		q.inflight.slots = lost
-		return err
+		ids = 1 << 16 // a packed buffer id is any 16-bit number
 	}
-	q.inflight = newInflight(q.state.size, q.state.size)
-	return q.split.begin(b)
+	q.inflight = newInflight(ids, q.state.size)
+	addr, entries, err := q.inflight.mapRecord(c)
+	switch {
+	case err != nil:
+		return err
+	case q.packed:
+		err = q.beginPacked(c, addr, entries)
+	default:
+		err = q.beginSplit(c, addr, entries)
+	}
+	q.settle()
+	return err
 }
 
-// settle recomputes live.
+// settle recomputes live. What a predecessor had fetched is served by a disabled queue too: it is no new work.
 func (q *Queue) settle() {
-	q.live = q.state.enabled && !q.state.stopped && q.err == nil
+	q.live = (q.state.enabled || q.Recovering()) && !q.state.stopped && q.err == nil
 }
+
+// Recovering tells whether Next has chains to return that a predecessor had fetched.
+func (q *Queue) Recovering() bool { return len(q.inflight.recovered) > 0 }
+
+// Live tells whether Next may return something: the queue is enabled or Recovering, not stopped, not broken.
+func (q *Queue) Live() bool { return q.live }
 
 // Next fetches the next available chain into c, which it overwrites. It returns false when there is none, or when the
 // queue is not enabled. An error is sticky: a *ChainError that the driver caused just now, or what the queue was broken
@@ -140,9 +165,14 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 	var at uint16
 	var r Reason
 	c.reset()
-	if q.packed {
+	switch {
+	case q.Recovering():
+		ok = true
+		at, r = q.fetchRecovered(c)
+		q.settle()
+	case q.packed:
 		ok, at, r = q.fetchPacked(c)
-	} else {
+	default:
 		ok, at, r = q.fetchSplit(c)
 	}
 	if r != reasonNone {
@@ -156,11 +186,13 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 func (q *Queue) Push(t Token, written uint32) {
 	q.inflight.complete(t) // first: should the ring be gone, the chain does not stay in flight
 	switch {
-	case q.err != nil:
+	case q.err != nil: // the record keeps it: the driver will not hear of it from us
 	case q.packed:
 		q.ring.push(t, written)
+		q.inflight.packed.push(t)
 	default:
 		q.split.push(t, written)
+		q.inflight.split.push(t.ID)
 	}
 }
 
@@ -169,6 +201,8 @@ func (q *Queue) Pending() bool {
 	switch {
 	case !q.live:
 		return false
+	case q.Recovering():
+		return true
 	case q.packed:
 		return q.ring.pending()
 	default:
@@ -188,8 +222,8 @@ func (q *Queue) SetEnabled(on bool) {
 // Enabled returns what SetEnabled said.
 func (q *Queue) Enabled() bool { return q.state.enabled }
 
-// Stop publishes what was pushed, ends fetching for good and returns where another can go on. Nothing may be in flight.
-// After that the queue writes no guest memory. When only the call fails, the base beside the error is valid.
+// Stop publishes what was pushed, ends fetching for good and returns where another can go on. Nothing may be in flight; a
+// predecessor's chains that Next has not returned stay in the record. After that the queue writes no guest memory. When only the call fails, the base beside the error is valid.
 func (q *Queue) Stop() (Base, error) {
 	if n := q.InFlight(); n != 0 {
 		return 0, errors.Errorf("queue %d: %d requests are in flight", q.state.index, n)
@@ -215,6 +249,7 @@ func (q *Queue) Close() error {
 	}
 	q.settle()
 	q.lookup.Reset(nil)
+	q.inflight.close()
 	q.state.memory.Release()
 	q.state.memory = nil
 	err := q.state.kick.Close()

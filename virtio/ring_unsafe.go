@@ -3,6 +3,8 @@ package virtio
 import (
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/vublk/vublk/internal/crashpoint"
 )
 
 // Ring memory is addressed by integers (see guestmem) and accessed only here. What the other side may be writing at the
@@ -39,30 +41,35 @@ func loadDescriptor(addr uint64) descriptor {
 func store32(addr uint64, v uint32) {
 	// Safe because addr lies in a checked ring extent with checked alignment.
 	atomic.StoreUint32((*uint32)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))), v)
+	crashpoint.Store()
 }
 
 // store64 stores the doubleword at addr, 8-aligned, after everything stored before.
 func store64(addr, v uint64) {
 	// Safe because addr lies in a checked ring extent with checked alignment.
 	atomic.StoreUint64((*uint64)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))), v)
+	crashpoint.Store()
 }
 
 // put16 stores plainly: avail_event's neighbour is not ours, so the store may not be widened to an atomic one.
 func put16(addr uint64, v uint16) {
 	// Safe because addr lies in a checked ring extent.
 	*(*uint16)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))) = v
+	crashpoint.Store()
 }
 
 // put32 stores plainly, to be published by a later store32.
 func put32(addr uint64, v uint32) {
 	// Safe because addr lies in a checked ring extent.
 	*(*uint32)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))) = v
+	crashpoint.Store()
 }
 
 // put64 stores plainly, to be published by a later store64.
 func put64(addr, v uint64) {
 	// Safe because addr lies in a checked ring extent.
 	*(*uint64)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))) = v
+	crashpoint.Store()
 }
 
 // tableBytes views private descriptors as the bytes that an indirect table is copied into.

@@ -96,9 +96,12 @@ func (q *Queue) fetchSplit(c *Chain) (ok bool, at uint16, r Reason) {
 	if r := c.finish(t); r != reasonNone {
 		return false, head, r
 	}
-	if r := q.inflight.fetch(t); r != reasonNone {
+	if r := q.inflight.admit(t); r != reasonNone {
 		return false, head, r
 	}
+	q.inflight.count++
+	q.inflight.split.fetch(head, q.inflight.counter)
+	q.inflight.counter++
 	s.availIdx++
 	return true, head, reasonNone
 }
@@ -167,11 +170,13 @@ func (r *splitRing) push(t Token, written uint32) {
 	r.usedIdx++
 }
 
-// publish makes the pushed elements visible and returns the index before.
-func (r *splitRing) publish() (old uint16) {
+// publish makes the pushed elements visible, in step with the record, and returns the index before.
+func (r *splitRing) publish(record *splitRecord) (old uint16) {
 	old = r.published
 	r.published = r.usedIdx
+	record.announce(old)
 	r.storeUsed()
+	record.settle(r.published)
 	return old
 }
 

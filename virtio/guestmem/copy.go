@@ -1,5 +1,7 @@
 package guestmem
 
+import "github.com/vublk/vublk/internal/crashpoint"
+
 // CopyIn copies the byte stream src from guest memory to dst and returns how many bytes fitted or were there.
 // It may fault: the caller holds a guard (see Recover).
 func CopyIn(dst []byte, src []Iovec) int {
@@ -24,6 +26,7 @@ func CopyOut(dst []Iovec, src []byte) int {
 			continue
 		}
 		done += copy(hostBytes(v.Base, n), src[done:])
+		crashpoint.Store()
 	}
 	return done
 }

@@ -124,6 +124,9 @@ func inspect(fd int, info RegionInfo) (page uint64, err error) {
 // Info returns what the region was mapped from.
 func (r *Region) Info() RegionInfo { return r.info }
 
+// HostAddr is where the region's first byte is mapped here.
+func (r *Region) HostAddr() uint64 { return r.host }
+
 // Sealed tells that the file behind the region cannot shrink any more (F_SEAL_SHRINK, fcntl(2)), so that accesses cannot
 // fault for that reason. Worth a line in a log when it is not so; nothing depends on it.
 func (r *Region) Sealed() bool { return r.sealed }
