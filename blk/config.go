@@ -102,7 +102,8 @@ func (d *Device) WriteConfig(b []byte, off uint32) error {
 			return err
 		}
 	}
-	d.writebackKnown = true
+	d.writebackKnown.Store(true)
+	d.remember()
 	return nil
 }
 

@@ -34,7 +34,7 @@ type Device struct {
 	capacity       atomic.Uint64 // sectors
 	serial         [MaxSerial]byte
 	writeback      atomic.Bool
-	writebackKnown bool        // it is the power-on value of a fresh driver, or that driver's choice
+	writebackKnown atomic.Bool // it is the power-on value of a fresh driver, or that driver's choice
 	stable         atomic.Bool // writeThrough, decided anew with each change
 
 	home      int32 // the worker where flushes and ranges of this device are decided
@@ -44,6 +44,8 @@ type Device struct {
 	unsettled []unsettled  // by worker
 	barriers  barrierQueue // home only
 	gates     []gate       // by worker
+
+	memo memo
 
 	noPunchHole, noZeroRange atomic.Bool
 	ioErrors                 atomic.Uint64
@@ -94,7 +96,10 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 
 // Close ends a device whose queues have all been stopped.
 func (d *Device) Close() error {
-	err := d.Reset()
+	err := d.SetMemo(nil)
+	if e := d.Reset(); e != nil {
+		err = e
+	}
 	d.pool.removeHome(d)
 	if d.functions != nil {
 		d.functions.close()
@@ -114,7 +119,7 @@ func (d *Device) homeWorker() *worker { return d.pool.workers[d.home] }
 func (d *Device) powerOn() {
 	d.ackedBits.Store(0)
 	d.writeback.Store(d.offered.Has(FeatureFlush))
-	d.writebackKnown = false
+	d.writebackKnown.Store(false)
 	d.decideDurability()
 }
 
@@ -122,11 +127,12 @@ func (d *Device) powerOn() {
 // that reconnects, and a migration's destination, start rings in the middle of their life and do not repeat the choice:
 // then every write is made stable until the driver chooses anew.
 func (d *Device) learnWriteback(fresh bool) {
-	if d.writebackKnown || !d.acked().Has(FeatureConfigWCE) {
+	if d.writebackKnown.Load() || !d.acked().Has(FeatureConfigWCE) {
 		return
 	}
 	if fresh {
-		d.writebackKnown = true
+		d.writebackKnown.Store(true)
+		d.remember()
 		return
 	}
 	if d.writeback.Swap(false) {
@@ -239,6 +245,7 @@ func (d *Device) Reset() error {
 		}
 	}
 	d.powerOn()
+	d.remember()
 	return first
 }
 

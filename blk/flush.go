@@ -147,6 +147,7 @@ func (d *Device) flushFailed(err error) {
 		return
 	}
 	if !d.flush.failed.Swap(true) {
+		d.remember() // before any driver can hear of it
 		d.opt.Log.Error("fdatasync failed: this flush and all later ones are answered IOERR, because the next could not make durable what this one dropped; once the storage and its data are known to be good, SIGUSR1 clears this",
 			"error", err)
 	}
@@ -157,7 +158,13 @@ func (d *Device) FlushFailed() bool { return d.flush.failed.Load() }
 
 // ClearFlushError lets flushes be tried again after a failed one: the operator says that nothing was lost, or that it
 // does not matter. It returns whether there was something to clear. Any goroutine may call it.
-func (d *Device) ClearFlushError() bool { return d.flush.failed.Swap(false) }
+func (d *Device) ClearFlushError() bool {
+	cleared := d.flush.failed.Swap(false)
+	if cleared {
+		d.remember()
+	}
+	return cleared
+}
 
 func (w *worker) answerFlush(d *Device, f flushWaiter, status byte) {
 	if f.told != nil {

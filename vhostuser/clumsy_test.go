@@ -155,7 +155,7 @@ var refusals = []refusal{
 	{"enable 2", vhostuser.RequestSetVringEnable, ut.VringState(0, 2), 0},
 	{"log flag of a ring", vhostuser.RequestSetVringAddr, append(ut.U64(1<<32), make([]byte, 32)...), 0},
 	{"SET_LOG_BASE, which is not offered", vhostuser.RequestSetLogBase, make([]byte, 16), 1},
-	{"SET_INFLIGHT_FD, which is not offered", vhostuser.RequestSetInflightFD, make([]byte, 24), 1},
+	{"SET_INFLIGHT_FD for no queue", vhostuser.RequestSetInflightFD, make([]byte, 24), 1},
 	{"channel without a descriptor", vhostuser.RequestSetBackendReqFD, nil, 0},
 	{"SET_CONFIG without a header", vhostuser.RequestSetConfig, make([]byte, 11), 0},
 	{"SET_CONFIG of 257 bytes", vhostuser.RequestSetConfig, ut.Config(0, 257, 0, make([]byte, 257)), 0},

@@ -110,11 +110,20 @@ func (c *conn) cut(m *message, err error) error {
 	return errors.Wrap(err, "receive from the front-end")
 }
 
-// send writes one message. A front-end that does not read blocks us here, until the session is cancelled.
-func (c *conn) send(h header, payload []byte) error {
+// send writes one message, with a descriptor unless fd is nil. A front-end that does not read blocks us here, until the
+// session is cancelled.
+func (c *conn) send(h header, payload []byte, fd *sys.FD) error {
 	h.size = uint32(len(payload))
 	c.out = append(h.append(c.out[:0]), payload...)
-	if _, err := c.sock.Write(c.out); err != nil {
+	var rights []byte
+	if fd != nil {
+		rights = unix.UnixRights(fd.Int())
+	}
+	n, _, err := c.sock.WriteMsgUnix(c.out, rights, nil)
+	if err == nil && n < len(c.out) {
+		_, err = c.sock.Write(c.out[n:])
+	}
+	if err != nil {
 		if gone(err) {
 			return io.EOF
 		}
@@ -124,8 +133,8 @@ func (c *conn) send(h header, payload []byte) error {
 }
 
 // reply answers a request: QEMU wants the flags to be exactly version and reply.
-func (c *conn) reply(r Request, payload []byte) error {
-	return c.send(header{request: r, flags: flagVersion | flagReply}, payload)
+func (c *conn) reply(r Request, payload []byte, fd *sys.FD) error {
+	return c.send(header{request: r, flags: flagVersion | flagReply}, payload, fd)
 }
 
 // longAgo is a deadline that has passed.

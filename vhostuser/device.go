@@ -32,6 +32,10 @@ type Device interface {
 	UpdateQueue(i int, f func(*virtio.Queue)) error
 	// StopQueue stops fetching from queue i, drains it, closes it and returns where it stands.
 	StopQueue(i int) (virtio.Base, error)
+	// SetMemo gives the device MemoSize bytes that outlive this process, all zero at first: what the driver has chosen
+	// and what it was told, for a successor to go on with. The device owns m, nil: none. It comes before the first ring
+	// starts, and again when the front-end brings other memory. What is in there may be forged.
+	SetMemo(m *guestmem.Region) error
 	// Reset stops all queues, drained, and returns the configuration space to its power-on values. The Session calls
 	// it for RESET_DEVICE and at its end.
 	Reset() error

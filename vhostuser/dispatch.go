@@ -73,12 +73,15 @@ func (s *Session) answerAck(r Request, ack, ok bool) error {
 	}
 	body := appendU64(s.scratch[:0], v)
 	s.traceAck(r, body)
-	return s.conn.reply(r, body)
+	return s.conn.reply(r, body, nil)
 }
 
 func (s *Session) answer(r Request, body []byte) error {
 	s.traceReply(r, body)
-	return s.conn.reply(r, body)
+	fd := s.replyFD
+	s.replyFD = nil
+	defer func() { _ = fd.Close() }()
+	return s.conn.reply(r, body, fd)
 }
 
 // logUnknown tells once per id that the front-end sends something that we do not know.

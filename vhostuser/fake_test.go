@@ -24,6 +24,7 @@ type fakeDevice struct {
 	queues map[int]*virtio.Queue
 	config [60]byte
 	memory *guestmem.Table
+	memo   *guestmem.Region
 
 	// What to fail with, by method name.
 	fail map[string]error
@@ -133,6 +134,21 @@ func (f *fakeDevice) SetMemory(t *guestmem.Table) error {
 	}
 	f.memory = t
 	return nil
+}
+
+func (f *fakeDevice) SetMemo(m *guestmem.Region) error {
+	if f.memo != nil {
+		f.memo.Close()
+	}
+	f.memo = m
+	return nil
+}
+
+// memoBytes copies the memo's begin to b, after what is to be written there, unless that is "".
+func (f *fakeDevice) memoBytes(b []byte, write string) {
+	at := []guestmem.Iovec{{Base: f.memo.HostAddr(), Len: uint64(len(b))}}
+	guestmem.CopyOut(at, []byte(write))
+	guestmem.CopyIn(b, at)
 }
 
 func (f *fakeDevice) StartQueue(i int, q *virtio.Queue) error {

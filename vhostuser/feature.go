@@ -30,8 +30,8 @@ const (
 // offered is what GET_PROTOCOL_FEATURES answers. STATUS is left out on purpose: QEMU then sends SET_STATUS(0) at every
 // pause, which reads like a device reset and is none. XEN_MMAP would change the layout of a memory region, and QEMU
 // accepts it when offered.
-const offered = ProtocolMQ | ProtocolReplyAck | ProtocolBackendReq | ProtocolConfig | ProtocolResetDevice |
-	ProtocolConfigureMemSlots
+const offered = ProtocolMQ | ProtocolReplyAck | ProtocolBackendReq | ProtocolConfig | ProtocolInflightShmfd |
+	ProtocolResetDevice | ProtocolConfigureMemSlots
 
 // Virtio feature bits that belong to the transport and never reach a Device.
 const (

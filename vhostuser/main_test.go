@@ -96,7 +96,7 @@ func (r *rig) negotiate(p vhostuser.ProtocolFeatures) {
 }
 
 // allFeatures is everything that is offered.
-const allFeatures vhostuser.ProtocolFeatures = 0xa229
+const allFeatures vhostuser.ProtocolFeatures = 0xb229
 
 func (r *rig) set(req vhostuser.Request, payload []byte, fds ...int) {
 	r.Helper()

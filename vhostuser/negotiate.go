@@ -94,6 +94,7 @@ func (s *Session) resetDevice(*message) ([]byte, error) {
 		return nil, fatalError{errors.Wrap(err, "reset the device")}
 	}
 	s.running = 0
+	s.useInflight(inflightBuffer{}) // QEMU asks for a new one
 	for i := range s.rings {
 		s.rings[i].reset()
 	}

@@ -88,8 +88,18 @@ func (s *Session) activate(i int) (q *virtio.Queue, err error) {
 			return nil, err
 		}
 	}
+	record, err := s.record(i, virtio.Features(s.features), r.num)
+	if err == nil {
+		err = s.forget(record)
+	}
+	if err == nil {
+		err = s.shareMemo()
+	}
+	if err != nil {
+		return nil, err
+	}
 	q, err = virtio.Activate(virtio.Config{
-		Index: i, Size: r.num, Features: virtio.Features(s.features), Base: r.base, Memory: s.memory.table,
+		Index: i, Size: r.num, Features: virtio.Features(s.features), Base: r.base, Memory: s.memory.table, Inflight: &record,
 		Desc: r.addr.desc, Driver: r.addr.driver, Device: r.addr.device,
 		Kick: fds[0].Int(), Call: fds[1].Int(), Err: fds[2].Int(),
 	})

@@ -7,6 +7,8 @@ import (
 	"net"
 
 	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/sys"
 )
 
 // Defaults and limits of Options.
@@ -50,6 +52,8 @@ type Session struct {
 	protocol ProtocolFeatures // negotiated
 	features uint64           // acked, without those of the transport
 	memory   memory
+	inflight inflightBuffer // the front-end's
+	private  inflightBuffer // our own
 	rings    []vring
 	running  int // started rings
 	unknown  map[Request]bool
@@ -58,6 +62,7 @@ type Session struct {
 	unoffered bool // features that were not offered have been acked, and logged
 
 	scratch [configHeadSize + configMaxSize]byte // replies are built here
+	replyFD *sys.FD                              // goes with the reply that is being built
 
 	backend backendChannel
 	ctx     context.Context // done: Fail was called, or the context of Serve is done
@@ -140,13 +145,16 @@ func (s *Session) loop() error {
 func (s *Session) end(err error) error {
 	s.logRefusals()
 	s.backend.close()
+	memoErr := s.dev.SetMemo(nil) // before the reset, which is ours and not the driver's
 	resetErr := s.dev.Reset()
 	for i := range s.rings {
 		s.rings[i].close()
 	}
+	s.inflight.set(inflightBuffer{})
+	s.private.set(inflightBuffer{})
 	memErr := s.dropMemory()
 	_ = s.conn.sock.Close() // nothing of ours is buffered in it
-	for _, e := range []error{resetErr, memErr} {
+	for _, e := range []error{resetErr, memoErr, memErr} {
 		switch {
 		case e == nil:
 		case err == nil:

@@ -62,9 +62,13 @@ var rules = map[Request]rule{
 	// A kick for a changed log; we log nothing yet and QEMU never sends it.
 	RequestSetLogFD: {fds: [2]int{0, 1}, size: [2]int{0, u64Size}, handle: (*Session).accept},
 	// It has a reply only when LOG_SHMFD was negotiated.
-	RequestSetLogBase:    {fds: [2]int{0, 1}, size: anySize, needs: ProtocolLogShmfd},
-	RequestGetInflightFD: {size: anySize, needs: ProtocolInflightShmfd, reply: true},
-	RequestSetInflightFD: {fds: [2]int{0, 1}, size: anySize, needs: ProtocolInflightShmfd},
+	RequestSetLogBase: {fds: [2]int{0, 1}, size: anySize, needs: ProtocolLogShmfd},
+	RequestGetInflightFD: {
+		size: [2]int{inflightSize, inflightMaxSize}, needs: ProtocolInflightShmfd, reply: true, handle: (*Session).getInflightFD,
+	},
+	RequestSetInflightFD: {
+		fds: exactly(1), size: [2]int{inflightSize, inflightMaxSize}, needs: ProtocolInflightShmfd, handle: (*Session).setInflightFD,
+	},
 
 	RequestPostcopyAdvise:   {size: anySize, needs: ProtocolPagefault, reply: true},
 	RequestPostcopyEnd:      {size: anySize, needs: ProtocolPagefault, reply: true},

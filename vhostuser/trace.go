@@ -48,6 +48,9 @@ func describe(r Request, b []byte) string {
 	case (r == RequestGetConfig || r == RequestSetConfig) && len(b) >= configHeadSize:
 		c, _ := decodeConfig(b)
 		return fmt.Sprintf("off=%d size=%d flags=%d data=%x", c.offset, c.size, c.flags, c.data)
+	case (r == RequestGetInflightFD || r == RequestSetInflightFD) && len(b) >= inflightSize:
+		p := decodeInflight(b)
+		return fmt.Sprintf("mmap_size=%d off=%d nq=%d qsz=%d", p.size, p.offset, p.queues, p.queueSize)
 	case len(b) != u64Size:
 		return fmt.Sprintf("%x", b)
 	}

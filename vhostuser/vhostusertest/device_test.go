@@ -62,6 +62,13 @@ func (e *echo) SetMemory(t *guestmem.Table) error {
 	return nil
 }
 
+func (e *echo) SetMemo(m *guestmem.Region) error {
+	if m != nil {
+		m.Close()
+	}
+	return nil
+}
+
 func (e *echo) StartQueue(i int, q *virtio.Queue) error {
 	wake, err := sys.EventFD()
 	if err != nil {

@@ -34,7 +34,7 @@ const (
 	protocolFeaturesBit = virtio.Features(1 << 30) // VHOST_USER_F_PROTOCOL_FEATURES
 
 	knownProtocol = vhostuser.ProtocolMQ | vhostuser.ProtocolReplyAck | vhostuser.ProtocolBackendReq |
-		vhostuser.ProtocolConfig | vhostuser.ProtocolResetDevice | vhostuser.ProtocolConfigureMemSlots
+		vhostuser.ProtocolConfig | vhostuser.ProtocolInflightShmfd | vhostuser.ProtocolResetDevice | vhostuser.ProtocolConfigureMemSlots
 )
 
 // Frontend is a front-end with a guest's memory and queues. They outlive the connection, as a guest outlives its
@@ -48,6 +48,7 @@ type Frontend struct {
 	memory   *virtiotest.Memory
 	queues   []*queue
 	channel  *sys.FD // our end of SET_BACKEND_REQ_FD, nil when not negotiated
+	inflight inflight
 }
 
 // queue is a driver and where its device will begin.
@@ -101,6 +102,9 @@ func (f *Frontend) Close() error {
 		}
 	}
 	f.queues = nil
+	if e := f.inflight.drop(); err == nil {
+		err = e
+	}
 	if f.memory != nil {
 		if e := f.memory.Close(); err == nil {
 			err = e

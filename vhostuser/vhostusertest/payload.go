@@ -44,6 +44,11 @@ func Config(offset, size, flags uint32, data []byte) []byte {
 	return append(b, data...)
 }
 
+// Inflight is the payload of GET_INFLIGHT_FD and SET_INFLIGHT_FD as QEMU sends it, with its padding.
+func Inflight(size, offset uint64, queues, queueSize uint16) []byte {
+	return words(size, offset, uint64(queues)|uint64(queueSize)<<16)
+}
+
 // words appends in little-endian order, which is that of all our machines; VringState relies on it.
 func words(v ...uint64) []byte {
 	var b []byte

@@ -14,6 +14,9 @@ func (f *Frontend) Start() error {
 	if err := f.sendFeatures(); err != nil {
 		return err
 	}
+	if err := f.shareInflight(); err != nil {
+		return err
+	}
 	for i := range f.queues {
 		if err := f.StartQueue(i); err != nil {
 			return err
@@ -107,6 +110,9 @@ func (f *Frontend) Reset() error {
 		if err := f.apply(vhostuser.RequestResetDevice, nil); err != nil {
 			return err
 		}
+	}
+	if err := f.inflight.drop(); err != nil {
+		return err
 	}
 	for _, q := range f.queues {
 		q.started = false

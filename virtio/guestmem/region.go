@@ -41,7 +41,7 @@ func Map(fd int, info RegionInfo) (*Region, error) {
 	}
 	// mmap(2) wants offsets in pages of the file, which are huge pages on hugetlbfs; munmap(2) wants whole ones too.
 	lead := info.Offset & (page - 1)
-	if info.Size > maxMapping-lead-page {
+	if info.Size > MaxMapping-lead-page {
 		return nil, errors.Errorf("region of %#x bytes is too large to map", info.Size)
 	}
 	r := &Region{info: info, size: (lead + info.Size + page - 1) &^ (page - 1)}
@@ -59,14 +59,14 @@ func Map(fd int, info RegionInfo) (*Region, error) {
 	return r, nil
 }
 
-// maxMapping keeps every sum of an offset and a length far from the sign bit of off_t.
-const maxMapping = 1 << 62
+// MaxMapping keeps every sum of an offset and a length far from the sign bit of off_t.
+const MaxMapping = 1 << 62
 
 func (i RegionInfo) check() error {
 	switch {
 	case i.Size == 0:
 		return errors.New("region of size 0")
-	case i.Size >= maxMapping || i.Offset >= maxMapping:
+	case i.Size >= MaxMapping || i.Offset >= MaxMapping:
 		return errors.Errorf("region size %#x at offset %#x is out of range", i.Size, i.Offset)
 	case uint64(i.GPA)+(i.Size-1) < uint64(i.GPA):
 		return errors.Errorf("region gpa=%#x size=%#x wraps around", i.GPA, i.Size)
