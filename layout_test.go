@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"internal/leaktest":       {},
 	"internal/sys":            {},
 	"iouring":                 {"internal/sys"},
-	"vhostuser":               {"internal/sys", "virtio", "virtio/guestmem"},
+	"vhostuser":               {"internal/crashpoint", "internal/sys", "virtio", "virtio/guestmem"},
 	"vhostuser/vhostusertest": {"internal/sys", "vhostuser", "virtio", "virtio/guestmem", "virtio/virtiotest"},
 	"virtio":                  {"internal/crashpoint", "internal/sys", "virtio/guestmem"},
 	"virtio/guestmem":         {"internal/crashpoint", "internal/sys"},

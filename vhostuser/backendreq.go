@@ -49,6 +49,13 @@ func (b *backendChannel) set(sock *sys.FD) {
 	b.sock = sock
 }
 
+// state describes the channel for a successor.
+func (b *backendChannel) state(describe func(*sys.FD) Descriptor) (channel Descriptor, pending bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return describe(b.sock), b.pending
+}
+
 func (b *backendChannel) close() { b.set(nil) }
 
 func (b *backendChannel) configChanged() {

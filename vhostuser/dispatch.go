@@ -1,9 +1,12 @@
 package vhostuser
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/crashpoint"
 )
 
 // maxUnknown bounds the record of unknown ids that were logged.
@@ -17,16 +20,18 @@ func (s *Session) dispatch(m *message) error {
 	r, known := rules[m.request]
 	if !known {
 		s.logUnknown(m.request)
-		return s.answerAck(m.request, ack, false)
+		return s.concludeAck(m, ack, false)
 	}
 	body, err := s.handle(r, m)
+	crashpoint.Reach("message-handled")
 	switch {
 	case err != nil:
 		return s.refuse(r, m, ack, err)
 	case r.reply:
-		return s.answer(m.request, body)
+		s.traceReply(m.request, body)
+		return s.conclude(m, body, true)
 	default:
-		return s.answerAck(m.request, ack, true)
+		return s.concludeAck(m, ack, true)
 	}
 }
 
@@ -54,34 +59,64 @@ func (s *Session) refuse(r rule, m *message, ack bool, err error) error {
 	case errors.As(err, &fatal), r.reply:
 	case ack:
 		s.logRefusal(m.request, "vhost-user message refused", "error", err)
-		return s.answerAck(m.request, true, false)
+		return s.concludeAck(m, true, false)
 	case errors.As(err, &harmless):
 		s.logRefusal(m.request, "vhost-user message ignored", "error", err)
-		return nil
+		return s.conclude(m, nil, false)
 	}
 	return &ProtocolError{Request: m.request, Reason: "failed", Err: err}
 }
 
-// answerAck sends the u64 of need_reply: 0 for success.
-func (s *Session) answerAck(r Request, ack, ok bool) error {
+// concludeAck concludes a message with the u64 of need_reply, 0 for success, if the front-end waits for one.
+func (s *Session) concludeAck(m *message, ack, ok bool) error {
 	if !ack {
-		return nil
+		return s.conclude(m, nil, false)
 	}
 	var v uint64
 	if !ok {
 		v = 1
 	}
 	body := appendU64(s.scratch[:0], v)
-	s.traceAck(r, body)
-	return s.conn.reply(r, body, nil)
+	s.traceAck(m.request, body)
+	return s.conclude(m, body, true)
 }
 
-func (s *Session) answer(r Request, body []byte) error {
-	s.traceReply(r, body)
+// conclude takes a message that was handled out of the socket and answers it. A process that dies anywhere in here leaves
+// enough behind for its successor to know what is left to do, see Resume.
+func (s *Session) conclude(m *message, body []byte, reply bool) error {
 	fd := s.replyFD
-	s.replyFD = nil
-	defer func() { _ = fd.Close() }()
-	return s.conn.reply(r, body, fd)
+	defer func() {
+		_ = fd.Close()
+		s.replyFD = nil
+	}()
+	if !reply {
+		s.keep(nil)
+		crashpoint.Reach("message-kept")
+		return s.conn.consume(m)
+	}
+	frame := s.conn.frame(m.request, body)
+	s.keep(s.owe(m, frame))
+	crashpoint.Reach("answer-kept")
+	if err := s.conn.consume(m); err != nil {
+		return err
+	}
+	crashpoint.Reach("message-consumed")
+	s.step(StepConsumed)
+	crashpoint.Reach("answer-due")
+	if err := s.conn.send(frame, fd); err != nil {
+		return err
+	}
+	crashpoint.Reach("answer-sent")
+	s.step(StepNone)
+	return nil
+}
+
+// owe notes what the front-end waits for.
+func (s *Session) owe(m *message, frame []byte) *Owed {
+	if s.opts.Keeper == nil {
+		return nil
+	}
+	return &Owed{Message: append(m.header.append(nil), m.payload...), Reply: bytes.Clone(frame)}
 }
 
 // logUnknown tells once per id that the front-end sends something that we do not know.

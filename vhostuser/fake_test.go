@@ -137,6 +137,8 @@ func (f *fakeDevice) SetMemory(t *guestmem.Table) error {
 }
 
 func (f *fakeDevice) SetMemo(m *guestmem.Region) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.memo != nil {
 		f.memo.Close()
 	}
@@ -144,11 +146,17 @@ func (f *fakeDevice) SetMemo(m *guestmem.Region) error {
 	return nil
 }
 
-// memoBytes copies the memo's begin to b, after what is to be written there, unless that is "".
-func (f *fakeDevice) memoBytes(b []byte, write string) {
+// memoBytes copies the memo's begin to b, after what is to be written there, unless that is "". False: there is none.
+func (f *fakeDevice) memoBytes(b []byte, write string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.memo == nil {
+		return false
+	}
 	at := []guestmem.Iovec{{Base: f.memo.HostAddr(), Len: uint64(len(b))}}
 	guestmem.CopyOut(at, []byte(write))
 	guestmem.CopyIn(b, at)
+	return true
 }
 
 func (f *fakeDevice) StartQueue(i int, q *virtio.Queue) error {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/virtio/guestmem"
 )
 
@@ -27,6 +28,7 @@ func checkSize(infos []guestmem.RegionInfo) error {
 // memory is the guest's memory as the front-end last described it. It outlives everything but the connection.
 type memory struct {
 	table *guestmem.Table // nil before the first message; holds the only references to its regions that we have
+	files map[*guestmem.Region]*sys.FD
 }
 
 // regions returns what is mapped, in a slice of its own.
@@ -49,7 +51,7 @@ func (s *Session) setMemTable(m *message) ([]byte, error) {
 	if err := checkSize(infos); err != nil {
 		return nil, err
 	}
-	regions := make([]*guestmem.Region, 0, len(infos))
+	regions, files := make([]*guestmem.Region, 0, len(infos)), map[*guestmem.Region]*sys.FD{}
 	defer func() { // the table holds its own references
 		for _, r := range regions {
 			r.Close()
@@ -61,8 +63,15 @@ func (s *Session) setMemTable(m *message) ([]byte, error) {
 			return nil, err
 		}
 		regions = append(regions, r)
+		files[r] = m.fds[i]
 	}
-	return nil, s.adopt(regions)
+	if err := s.adopt(regions, files); err != nil {
+		return nil, err
+	}
+	for i := range infos {
+		m.takeFD(i)
+	}
+	return nil, nil
 }
 
 func (s *Session) getMaxMemSlots(*message) ([]byte, error) {
@@ -87,7 +96,11 @@ func (s *Session) addMemReg(m *message) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	return nil, s.adopt(append(regions, r))
+	if err := s.adopt(append(regions, r), map[*guestmem.Region]*sys.FD{r: m.fds[0]}); err != nil {
+		return nil, err
+	}
+	m.takeFD(0)
+	return nil, nil
 }
 
 // remMemReg removes the region of that address and size; the offset does not take part, and a descriptor that came
@@ -102,12 +115,13 @@ func (s *Session) remMemReg(m *message) ([]byte, error) {
 	if i < 0 {
 		return nil, errors.Errorf("no region gpa=%#x uva=%#x size=%#x", info.GPA, info.UserAddr, info.Size)
 	}
-	return nil, s.adopt(slices.Delete(regions, i, i+1))
+	return nil, s.adopt(slices.Delete(regions, i, i+1), nil)
 }
 
 // adopt makes a table of regions the guest's memory. When it returns, every worker uses it; the ack follows. What was
-// only in the old table is unmapped when the last request fetched under it is done.
-func (s *Session) adopt(regions []*guestmem.Region) error {
+// only in the old table is unmapped when the last request fetched under it is done. files are those of new regions, which
+// the session owns from then on: for a successor.
+func (s *Session) adopt(regions []*guestmem.Region, files map[*guestmem.Region]*sys.FD) error {
 	t, err := guestmem.NewTable(regions...)
 	if err != nil {
 		return err
@@ -120,6 +134,19 @@ func (s *Session) adopt(regions []*guestmem.Region) error {
 		old.Release()
 	}
 	s.memory.table = t
+	had := s.memory.files
+	s.memory.files = map[*guestmem.Region]*sys.FD{}
+	for _, r := range regions {
+		if f := files[r]; f != nil {
+			s.memory.files[r] = f
+		} else {
+			s.memory.files[r] = had[r]
+			delete(had, r)
+		}
+	}
+	for _, f := range had {
+		_ = f.Close()
+	}
 	return nil
 }
 
@@ -128,8 +155,12 @@ func (s *Session) dropMemory() error {
 	if s.memory.table == nil {
 		return nil
 	}
-	err := s.adopt(nil)
+	err := s.adopt(nil, nil)
 	s.memory.table.Release() // the empty table, or the last one when the device failed
 	s.memory.table = nil
+	for _, f := range s.memory.files { // the device has failed
+		_ = f.Close()
+	}
+	s.memory.files = nil
 	return err
 }

@@ -3,6 +3,7 @@ package vhostuser
 import (
 	"github.com/pkg/errors"
 
+	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/virtio"
 )
@@ -21,7 +22,7 @@ func (s *Session) setVringKick(m *message) ([]byte, error) {
 	r := &s.rings[i]
 	_ = r.kick.Close()
 	r.kick = fd
-	if err := s.start(i); err != nil {
+	if err := s.start(i, begun); err != nil {
 		_ = r.kick.Close()
 		r.kick = nil
 		if r.err != nil {
@@ -48,9 +49,15 @@ func (s *Session) getVringBase(m *message) ([]byte, error) {
 	return vringState{index: v.index, num: uint32(r.base)}.append(s.scratch[:0]), nil
 }
 
+// How a ring begins: with what the front-end says, or, in the place of a process that died, with what its record says.
+const (
+	begun   = false
+	resumed = true
+)
+
 // start makes a queue of the ring's configuration, all of which is judged here, and hands it to the device.
-func (s *Session) start(i int) error {
-	q, err := s.activate(i)
+func (s *Session) start(i int, how bool) error {
+	q, err := s.activate(i, how)
 	if err != nil {
 		return err
 	}
@@ -62,17 +69,22 @@ func (s *Session) start(i int) error {
 		_ = q.Close()
 		return errors.Wrapf(err, "notify ring %d at its start", i)
 	}
+	r.started = true
+	if how == begun {
+		s.keep(nil) // before the first request is fetched: a successor must go by the record from here on
+	}
+	crashpoint.Reach("ring-kept")
 	if err := s.dev.StartQueue(i, q); err != nil {
+		r.started = false
 		return errors.Wrapf(err, "start ring %d", i)
 	}
-	r.started = true
 	s.running++
 	s.log.Debug("vhost-user ring started", "ring", i, "size", r.num, "base", uint32(r.base), "enabled", r.enabled)
 	return nil
 }
 
 // activate validates a ring's configuration. The queue gets duplicates of the descriptors.
-func (s *Session) activate(i int) (q *virtio.Queue, err error) {
+func (s *Session) activate(i int, how bool) (q *virtio.Queue, err error) {
 	if s.memory.table == nil {
 		return nil, errors.Errorf("ring %d is started without guest memory", i)
 	}
@@ -89,7 +101,7 @@ func (s *Session) activate(i int) (q *virtio.Queue, err error) {
 		}
 	}
 	record, err := s.record(i, virtio.Features(s.features), r.num)
-	if err == nil {
+	if err == nil && how == begun {
 		err = s.forget(record)
 	}
 	if err == nil {
@@ -126,6 +138,7 @@ func (s *Session) stopIfStarted(i int) error {
 	r := &s.rings[i]
 	r.base, r.started = base, false
 	s.running--
+	s.keep(nil) // before its record is made fresh
 	s.log.Debug("vhost-user ring stopped", "ring", i, "base", uint32(base))
 	return nil
 }

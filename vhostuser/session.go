@@ -28,6 +28,8 @@ type Options struct {
 	MemSlots int
 	// Log gets the session's messages, nil: none.
 	Log *slog.Logger
+	// Keeper, when set, keeps what a successor of this process needs to go on with the session.
+	Keeper Keeper
 	// Trace logs every message in both directions, at level info.
 	Trace bool
 }
@@ -58,6 +60,7 @@ type Session struct {
 	running  int // started rings
 	unknown  map[Request]bool
 
+	ids       identities
 	refusals  refusals
 	unoffered bool // features that were not offered have been acked, and logged
 
@@ -65,6 +68,7 @@ type Session struct {
 	replyFD *sys.FD                              // goes with the reply that is being built
 
 	backend backendChannel
+	openErr error           // of the connection, for Serve
 	ctx     context.Context // done: Fail was called, or the context of Serve is done
 	cancel  context.CancelCauseFunc
 }
@@ -81,7 +85,7 @@ func NewSession(sock *net.UnixConn, dev Device, o Options) *Session {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{dev: dev, log: o.Log, opts: o, rings: make([]vring, o.Queues)}
-	s.conn.sock = sock
+	s.openErr = s.conn.open(sock, o.Keeper != nil)
 	s.backend.log, s.backend.trace = o.Log, o.Trace
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
@@ -98,6 +102,7 @@ func (s *Session) Fail(err error) {
 		err = errors.New("session failed")
 	}
 	s.cancel(err)
+	s.conn.wake() // also when it hangs in an answer after Suspend
 }
 
 // ConfigChanged tells the front-end that the configuration space changed (CONFIG_CHANGE). Any goroutine; it never
@@ -105,19 +110,34 @@ func (s *Session) Fail(err error) {
 func (s *Session) ConfigChanged() { s.backend.configChanged() }
 
 // Serve handles messages until the front-end leaves (nil), breaks the protocol (*ProtocolError), the device fails, ctx
-// is done (its cause) or Fail is called (its error). When it returns, every queue is stopped and drained, and all
-// descriptors, mappings and the connection are gone. Call it once.
+// is done (its cause) or Fail is called (its error). When it returns, every queue is stopped and drained, and, except
+// after Suspend, all descriptors, mappings and the connection are gone. Call it once.
 func (s *Session) Serve(ctx context.Context) error {
 	stopCaller := context.AfterFunc(ctx, func() { s.cancel(context.Cause(ctx)) })
 	defer stopCaller()
-	stopWake := context.AfterFunc(s.ctx, s.conn.wake)
-	err := s.loop()
-	if woken(err) && s.ctx.Err() != nil {
-		err = context.Cause(s.ctx)
+	stopWake := context.AfterFunc(s.ctx, s.wake)
+	err := s.openErr
+	if err == nil {
+		s.keep(nil)
+		err = s.interrupted(s.loop())
 	}
 	stopWake()
+	if errors.Is(err, ErrSuspended) {
+		if err = s.suspend(); errors.Is(err, ErrSuspended) {
+			return err
+		}
+	}
 	s.cancel(nil)
-	return s.end(err)
+	return s.end(err, false)
+}
+
+// wake ends the loop: at once, or, to suspend the session, when the message that is being handled has its answer.
+func (s *Session) wake() {
+	if errors.Is(context.Cause(s.ctx), ErrSuspended) {
+		s.conn.wakeReader()
+		return
+	}
+	s.conn.wake()
 }
 
 // loop handles one message at a time, in order.
@@ -142,7 +162,7 @@ func (s *Session) loop() error {
 
 // end drains the device and lets go of everything. The connection is closed last: a front-end that sees its end reads
 // the used indices.
-func (s *Session) end(err error) error {
+func (s *Session) end(err error, shared bool) error {
 	s.logRefusals()
 	s.backend.close()
 	memoErr := s.dev.SetMemo(nil) // before the reset, which is ours and not the driver's
@@ -153,7 +173,7 @@ func (s *Session) end(err error) error {
 	s.inflight.set(inflightBuffer{})
 	s.private.set(inflightBuffer{})
 	memErr := s.dropMemory()
-	_ = s.conn.sock.Close() // nothing of ours is buffered in it
+	s.conn.close(shared)
 	for _, e := range []error{resetErr, memoErr, memErr} {
 		switch {
 		case e == nil:

@@ -1,0 +1,263 @@
+package vhostuser
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+
+	"github.com/pkg/errors"
+	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/internal/sys"
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// ErrUnsure tells that a session cannot be resumed because its predecessor died in the very moment of answering: the
+// front-end either has the answer or waits for it. The connection is closed, which one that can reconnect survives.
+var ErrUnsure = errors.New("the process before died while it answered a message: whether the answer left cannot be known")
+
+// Resume goes on with a session of another process. The descriptors of st are duplicated; step is what its keeper said
+// last. The rings that were started start again, requests that were in flight are done again, and Serve then goes on with
+// the messages that are waiting.
+func Resume(st *State, step Step, dev Device, o Options) (*Session, error) {
+	sock, err := connOf(st.Conn)
+	if err != nil {
+		return nil, err
+	}
+	s := NewSession(sock, dev, o)
+	if err = s.restore(st); err == nil {
+		err = s.settle(st.Owed, step)
+	}
+	if err != nil {
+		s.cancel(nil)
+		return nil, s.end(errors.Wrap(err, "resume the session"), false)
+	}
+	s.keep(nil)
+	return s, nil
+}
+
+// connOf duplicates a connection.
+func connOf(d Descriptor) (*net.UnixConn, error) {
+	dup, err := duplicate(sys.NewFD(d.FD))
+	if err != nil {
+		return nil, errors.Wrap(err, "connection")
+	}
+	f := os.NewFile(uintptr(dup.Disown()), "connection")
+	defer func() { _ = f.Close() }()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, errors.Wrap(err, "connection")
+	}
+	sock, ok := c.(*net.UnixConn)
+	if !ok {
+		_ = c.Close()
+		return nil, errors.New("connection: not a Unix socket")
+	}
+	return sock, nil
+}
+
+// take duplicates a descriptor of a State and keeps its ID.
+func (s *Session) take(d Descriptor) (*sys.FD, error) {
+	if d.ID == 0 {
+		return nil, nil
+	}
+	f, err := sys.NewFD(d.FD).Dup()
+	if err != nil {
+		return nil, err
+	}
+	s.ids.put(f, d.ID)
+	return f, nil
+}
+
+func (i *identities) put(f *sys.FD, id uint64) {
+	if i.of == nil {
+		i.of = map[*sys.FD]uint64{}
+	}
+	i.of[f] = id
+	i.last = max(i.last, id)
+}
+
+// restore makes the session what st says, rings running.
+func (s *Session) restore(st *State) error {
+	s.ids.put(s.conn.own, st.Conn.ID)
+	s.protocol, s.features = st.Protocol, st.Features
+	if err := s.dev.SetFeatures(st.Features); err != nil {
+		return err
+	}
+	if err := s.restoreMemory(st.Memory); err != nil {
+		return err
+	}
+	for _, b := range []struct {
+		to   *inflightBuffer
+		from *BufferState
+	}{{&s.inflight, st.Inflight}, {&s.private, st.Private}} {
+		if b.from == nil {
+			continue
+		}
+		fd, err := s.take(b.from.File)
+		if err != nil {
+			return err
+		}
+		*b.to = inflightBuffer{fd: fd, offset: b.from.Offset, size: b.from.Size, queues: b.from.Queues, queueSize: b.from.QueueSize}
+	}
+	channel, err := s.take(st.Channel)
+	if err != nil {
+		return err
+	}
+	s.backend.set(channel)
+	for i := range st.Rings {
+		if err := s.restoreRing(&st.Rings[i]); err != nil {
+			return err
+		}
+	}
+	if st.ConfigChanged {
+		s.backend.configChanged()
+	}
+	s.backend.setRunning(s.running > 0)
+	return nil
+}
+
+func (s *Session) restoreMemory(list []MemoryState) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var regions []*guestmem.Region
+	defer func() {
+		for _, r := range regions {
+			r.Close()
+		}
+	}()
+	files := map[*guestmem.Region]*sys.FD{}
+	for _, m := range list {
+		f, err := s.take(m.File)
+		if err != nil {
+			return err
+		}
+		r, err := guestmem.Map(f.Int(), m.RegionInfo)
+		if err != nil {
+			_ = f.Close()
+			return err
+		}
+		regions = append(regions, r)
+		files[r] = f
+	}
+	return s.adopt(regions, files)
+}
+
+// restoreRing starts a ring where its in-flight record says.
+func (s *Session) restoreRing(st *RingState) error {
+	i, r, err := s.ring(uint64(st.Index))
+	if err != nil {
+		return err
+	}
+	r.num, r.base, r.enabled = st.Num, st.Base, st.Enabled
+	r.addr = vringAddr{
+		index: uint32(i), desc: guestmem.FrontendVA(st.Desc), driver: guestmem.FrontendVA(st.Driver), device: guestmem.FrontendVA(st.Device),
+	}
+	for _, f := range []struct {
+		to   **sys.FD
+		from Descriptor
+	}{{&r.kick, st.Kick}, {&r.call, st.Call}, {&r.err, st.Err}} {
+		if *f.to, err = s.take(f.from); err != nil {
+			return err
+		}
+	}
+	if !st.Started {
+		return nil
+	}
+	if err := s.shareMemo(); err != nil {
+		return err
+	}
+	if err := s.start(i, resumed); err != nil {
+		var harmless harmlessError
+		if errors.As(err, &harmless) { // the guest's ring, not the session
+			s.log.Error("a ring cannot go on", "ring", i, "error", err)
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+// settle finishes the answer that the predecessor owed when it died. The front-end waits for it, and sends nothing else.
+func (s *Session) settle(owed *Owed, step Step) error {
+	if owed == nil || step == StepNone {
+		return nil
+	}
+	next, err := s.conn.waiting(len(owed.Message))
+	switch {
+	case err != nil:
+		return err
+	case bytes.Equal(next, owed.Message):
+		return nil // still there, or again: to handle it again has the same effect
+	case len(next) > 0:
+		return nil // the next one, which nobody sends without the answer
+	}
+	unread, err := s.conn.unread()
+	switch {
+	case err != nil:
+		return err
+	case unread > 0:
+		return nil // the answer is on its way
+	case step == StepConsumed:
+		return ErrUnsure
+	}
+	f, err := s.take(owed.File)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	return s.conn.send(owed.Reply, f)
+}
+
+// ErrSuspended is what Serve returns after Suspend.
+var ErrSuspended = errors.New("session suspended")
+
+// Suspend ends Serve between two messages, with all rings drained and everything still held, so that another process, or
+// this one, can Resume what State then returns. Any goroutine.
+func (s *Session) Suspend() { s.cancel(ErrSuspended) }
+
+// suspend drains the rings and leaves them started in the books.
+func (s *Session) suspend() error {
+	for i := range s.rings {
+		if !s.rings[i].started {
+			continue
+		}
+		base, err := s.dev.StopQueue(i)
+		if err != nil {
+			return errors.Wrapf(err, "stop ring %d", i)
+		}
+		s.rings[i].base = base
+	}
+	s.keep(nil)
+	return ErrSuspended
+}
+
+// State describes a session whose Serve has returned ErrSuspended. The descriptors stay the session's.
+func (s *Session) State() *State { return s.state() }
+
+// Release lets go of a suspended session without a word to the front-end: the connection is another's.
+func (s *Session) Release() error {
+	for i := range s.rings {
+		s.rings[i].started = false // the device has stopped them
+	}
+	return s.end(nil, true)
+}
+
+// interrupted tells why Serve's loop has ended: what ended the context, if that was it.
+func (s *Session) interrupted(err error) error {
+	if woken(err) && s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	return err
+}
+
+// unread is how much of what we sent the front-end has not read (unix(7), SIOCOUTQ).
+func (c *conn) unread() (n int, err error) {
+	controlErr := c.raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	if err == nil {
+		err = controlErr
+	}
+	return n, err
+}

@@ -1,0 +1,223 @@
+package vhostuser
+
+import (
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/sys"
+	"github.com/vublk/vublk/virtio"
+	"github.com/vublk/vublk/virtio/guestmem"
+)
+
+// State is all that a session has been told: what another process needs to go on with the same connection as if nothing
+// had happened. It is plain data but for its descriptors, which are numbers of the process that has it.
+//
+// What a driver chose of its device, and which requests are in flight, is in the in-flight buffers.
+type State struct {
+	Conn     Descriptor       `json:"conn"`
+	Protocol ProtocolFeatures `json:"protocol"`
+	Features uint64           `json:"features"`
+	Memory   []MemoryState    `json:"memory,omitempty"`
+	Rings    []RingState      `json:"rings,omitempty"` // those that the front-end has said something of
+	Inflight *BufferState     `json:"inflight,omitempty"`
+	Private  *BufferState     `json:"private,omitempty"`
+	Channel  Descriptor       `json:"channel"` // of SET_BACKEND_REQ_FD
+	// ConfigChanged: the front-end has not been told of a change.
+	ConfigChanged bool  `json:"config_changed,omitempty"`
+	Owed          *Owed `json:"owed,omitempty"`
+}
+
+// Descriptor is a file. Its ID is never used again in the life of a session, whatever becomes of the number FD; the ID 0
+// means that there is none.
+type Descriptor struct {
+	ID uint64 `json:"id,omitempty"`
+	FD int    `json:"-"`
+}
+
+// MemoryState is one region of guest memory.
+type MemoryState struct {
+	guestmem.RegionInfo
+	File Descriptor `json:"file"`
+}
+
+// RingState is one ring as the front-end has configured it.
+type RingState struct {
+	Index   int         `json:"index"`
+	Num     uint32      `json:"num,omitempty"`
+	Base    virtio.Base `json:"base,omitempty"`
+	Desc    uint64      `json:"desc,omitempty"`
+	Driver  uint64      `json:"driver,omitempty"`
+	Device  uint64      `json:"device,omitempty"`
+	Enabled bool        `json:"enabled,omitempty"`
+	Started bool        `json:"started,omitempty"`
+	Kick    Descriptor  `json:"kick"`
+	Call    Descriptor  `json:"call"`
+	Err     Descriptor  `json:"err"`
+}
+
+// BufferState is an in-flight buffer.
+type BufferState struct {
+	File      Descriptor `json:"file"`
+	Offset    uint64     `json:"offset,omitempty"`
+	Size      uint64     `json:"size"`
+	Queues    uint16     `json:"queues,omitempty"`
+	QueueSize uint16     `json:"queue_size,omitempty"`
+}
+
+// Owed is a message that has been handled and the answer to it. Which of the two has left this process, a Step tells.
+type Owed struct {
+	Message []byte     `json:"message"`
+	Reply   []byte     `json:"reply"`
+	File    Descriptor `json:"file"` // goes with the reply
+}
+
+// Step is how far the answer to a message has come.
+type Step uint32
+
+// The steps.
+const (
+	StepNone     Step = iota // nothing is owed
+	StepHandled              // the message is still in the socket, or was taken out just now
+	StepConsumed             // the answer has not left, or has left just now
+)
+
+// Keeper keeps a session's State for whoever comes after this process. Its methods are called by the session's goroutine.
+type Keeper interface {
+	// Keep returns when a successor of this process would find st, with StepHandled when an answer is owed and StepNone
+	// otherwise. The descriptors stay the session's.
+	Keep(st *State) error
+	// Step notes the progress of what is owed in the State that was kept last.
+	Step(s Step)
+}
+
+// keep hands the state to the keeper. A session whose state cannot be kept goes on: it has lost its insurance, which the
+// keeper says.
+func (s *Session) keep(owed *Owed) {
+	if s.opts.Keeper == nil {
+		return
+	}
+	st := s.state()
+	if st.Owed = owed; owed != nil && s.replyFD != nil {
+		owed.File = s.describe(s.replyFD)
+	}
+	s.ids.prune()
+	if err := s.opts.Keeper.Keep(st); err != nil {
+		s.logRefusal(0, "the session cannot be resumed if this process dies now", "error", err)
+	}
+}
+
+func (s *Session) step(n Step) {
+	if s.opts.Keeper != nil {
+		s.opts.Keeper.Step(n)
+	}
+}
+
+// identities gives descriptors numbers that are not used again.
+type identities struct {
+	last uint64
+	of   map[*sys.FD]uint64
+}
+
+func (s *Session) describe(f *sys.FD) Descriptor {
+	if f.Int() < 0 {
+		return Descriptor{FD: -1}
+	}
+	id, known := s.ids.of[f]
+	if !known {
+		if s.ids.of == nil {
+			s.ids.of = map[*sys.FD]uint64{}
+		}
+		s.ids.last++
+		id = s.ids.last
+		s.ids.of[f] = id
+	}
+	return Descriptor{ID: id, FD: f.Int()}
+}
+
+// prune forgets descriptors that have been closed. As long as one is known here, no other has its address.
+func (i *identities) prune() {
+	for f := range i.of {
+		if f.Int() < 0 {
+			delete(i.of, f)
+		}
+	}
+}
+
+// state describes the session as it is now.
+func (s *Session) state() *State {
+	st := &State{
+		Conn: s.describe(s.conn.own), Protocol: s.protocol, Features: s.features,
+		Inflight: s.bufferState(&s.inflight), Private: s.bufferState(&s.private),
+	}
+	st.Channel, st.ConfigChanged = s.backend.state(s.describe)
+	for _, r := range s.memory.regions() {
+		st.Memory = append(st.Memory, MemoryState{RegionInfo: r.Info(), File: s.describe(s.memory.files[r])})
+	}
+	for i := range s.rings {
+		r := &s.rings[i]
+		one := RingState{
+			Index: i, Num: r.num, Base: r.base, Enabled: r.enabled, Started: r.started,
+			Desc: uint64(r.addr.desc), Driver: uint64(r.addr.driver), Device: uint64(r.addr.device),
+			Kick: s.describe(r.kick), Call: s.describe(r.call), Err: s.describe(r.err),
+		}
+		if (one != RingState{Index: i, Kick: noDescriptor, Call: noDescriptor, Err: noDescriptor}) {
+			st.Rings = append(st.Rings, one)
+		}
+	}
+	return st
+}
+
+var noDescriptor = Descriptor{FD: -1}
+
+func (s *Session) bufferState(b *inflightBuffer) *BufferState {
+	if b.fd == nil {
+		return nil
+	}
+	return &BufferState{File: s.describe(b.fd), Offset: b.offset, Size: b.size, Queues: b.queues, QueueSize: b.queueSize}
+}
+
+// Descriptors lists the files of a State.
+func (st *State) Descriptors() []Descriptor {
+	var list []Descriptor
+	st.each(func(d *Descriptor) { list = append(list, *d) })
+	return list
+}
+
+// Bind sets the descriptors' numbers in this process, by their IDs. An error names one that is missing.
+func (st *State) Bind(find func(id uint64) (fd int, ok bool)) error {
+	var err error
+	st.each(func(d *Descriptor) {
+		fd, ok := find(d.ID)
+		if !ok {
+			err = errors.Errorf("descriptor %d of the session is missing", d.ID)
+		}
+		d.FD = fd
+	})
+	return err
+}
+
+// each visits the descriptors that there are, and marks the others.
+func (st *State) each(visit func(*Descriptor)) {
+	all := []*Descriptor{&st.Conn, &st.Channel}
+	for i := range st.Memory {
+		all = append(all, &st.Memory[i].File)
+	}
+	for i := range st.Rings {
+		r := &st.Rings[i]
+		all = append(all, &r.Kick, &r.Call, &r.Err)
+	}
+	for _, b := range []*BufferState{st.Inflight, st.Private} {
+		if b != nil {
+			all = append(all, &b.File)
+		}
+	}
+	if st.Owed != nil {
+		all = append(all, &st.Owed.File)
+	}
+	for _, d := range all {
+		if d.ID == 0 {
+			d.FD = -1
+			continue
+		}
+		visit(d)
+	}
+}
