@@ -19,14 +19,19 @@ const backendConfigChange Request = 2
 // CONFIG_CHANGE goes out without need_reply: QEMU answers it by sending GET_CONFIG on the main socket and waiting for
 // the reply, so a session that waited for an ack would wait for ever. It is sent only while a ring is started: a
 // back-end without one must be silent, and QEMU would ignore it.
+//
+// A front-end that starts a ring without having read the configuration over this connection gets one, too: QEMU reads it
+// when it makes its device and not when it reconnects, and meanwhile the disk may have grown, or the back-end been
+// replaced by one that cannot know what its predecessor said.
 type backendChannel struct {
 	log   *slog.Logger
 	trace bool
 
 	mu      sync.Mutex
 	sock    *sys.FD
-	running bool // a ring is started
+	running bool // a ring is started, and the front-end knows the message
 	pending bool // the front-end does not know yet that the configuration changed
+	unread  bool // it has not read the configuration over this connection: what it knows is of an earlier one
 }
 
 // setBackendReqFD sets or replaces the channel.
@@ -70,7 +75,17 @@ func (b *backendChannel) setRunning(running bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.running = running
+	if running && b.unread {
+		b.unread, b.pending = false, true
+	}
 	b.flushLocked()
+}
+
+// read is called before an answer with the configuration is made.
+func (b *backendChannel) read() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unread = false
 }
 
 // flushLocked never blocks. A full socket holds messages of the same content that nobody has read yet, which will do.

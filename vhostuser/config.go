@@ -19,6 +19,7 @@ func (s *Session) getConfig(m *message) ([]byte, error) {
 	// Behind the header of the reply, where append puts the same bytes.
 	c.data = s.scratch[configHeadSize : configHeadSize+int(c.size)]
 	clear(c.data)
+	s.backend.read()
 	s.dev.ReadConfig(c.data, c.offset)
 	return c.append(s.scratch[:0]), nil
 }

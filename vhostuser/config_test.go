@@ -133,16 +133,68 @@ func TestConfigChangeOnlyWhileARingIsStarted(t *testing.T) {
 func TestConfigChangeIsAnsweredByGetConfig(t *testing.T) {
 	r, _ := newRing(t)
 	sock := r.backendSocket()
+	r.readConfig()
 	r.ok(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t))
 	r.alive()
 	for range 3 {
 		r.session.ConfigChanged()
 		eventually(t, "CONFIG_CHANGE", func() bool { return bytes.Equal(received(t, sock), configChange) })
-		if b := r.get(vhostuser.RequestGetConfig, ut.Config(0, 57, 0, make([]byte, 57))); len(b) != 69 {
-			t.Fatalf("%d bytes", len(b))
-		}
+		r.readConfig()
 	}
 	r.hangUp()
+}
+
+// readConfig reads the configuration space as QEMU does when it makes its device.
+func (r *rig) readConfig() {
+	r.Helper()
+	if b := r.get(vhostuser.RequestGetConfig, ut.Config(0, 57, 0, make([]byte, 57))); len(b) != 69 {
+		r.Fatalf("%d bytes", len(b))
+	}
+}
+
+// QEMU does not read the configuration space when it reconnects. Whether it changed meanwhile nobody may know: a
+// predecessor of this process told it. So it is told once, and no more than once.
+func TestConfigChangeForAFrontEndThatHasNotRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		protocol vhostuser.ProtocolFeatures
+		before   func(r *rig)
+		want     int
+	}{
+		"not read":                    {allFeatures, func(*rig) {}, 1},
+		"read":                        {allFeatures, (*rig).readConfig, 0},
+		"refused":                     {allFeatures, func(r *rig) { r.get(vhostuser.RequestGetConfig, ut.Config(0, 257, 0, nil)) }, 1},
+		"not read, changed":           {allFeatures, func(r *rig) { r.session.ConfigChanged() }, 1},
+		"changed, then read":          {allFeatures, func(r *rig) { r.session.ConfigChanged(); r.readConfig() }, 1},
+		"read, then changed twice":    {allFeatures, func(r *rig) { r.readConfig(); r.session.ConfigChanged(); r.session.ConfigChanged() }, 1},
+		"knows no such configuration": {allFeatures &^ vhostuser.ProtocolConfig, func(r *rig) { r.session.ConfigChanged() }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, vhostuser.Options{})
+			r.negotiate(c.protocol)
+			r.set(vhostuser.RequestSetFeatures, ut.U64(1<<32|1<<30))
+			r.addMemory()
+			r.configure(0)
+			r.configure(1)
+			sock := r.backendSocket()
+			r.alive()
+			c.before(r)
+			r.alive()
+			if b := received(t, sock); len(b) != 0 {
+				t.Fatalf("sent % x while no ring was started", b)
+			}
+			for range 2 {
+				r.ok(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t))
+				r.ok(vhostuser.RequestSetVringKick, ut.U64(1), eventfd(t))
+				r.base(0)
+				r.base(1)
+			}
+			r.alive()
+			if b := received(t, sock); !bytes.Equal(b, bytes.Repeat(configChange, c.want)) {
+				t.Fatalf("sent % x, want %d messages", b, c.want)
+			}
+			r.hangUp()
+		})
+	}
 }
 
 // A front-end that never reads its channel: nobody waits, nothing grows.

@@ -86,7 +86,7 @@ func NewSession(sock *net.UnixConn, dev Device, o Options) *Session {
 	}
 	s := &Session{dev: dev, log: o.Log, opts: o, rings: make([]vring, o.Queues)}
 	s.openErr = s.conn.open(sock, o.Keeper != nil)
-	s.backend.log, s.backend.trace = o.Log, o.Trace
+	s.backend.log, s.backend.trace, s.backend.unread = o.Log, o.Trace, true
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }
@@ -106,7 +106,8 @@ func (s *Session) Fail(err error) {
 }
 
 // ConfigChanged tells the front-end that the configuration space changed (CONFIG_CHANGE). Any goroutine; it never
-// waits. With no ring started, when the front-end would ignore it, it is kept until the next start.
+// waits. With no ring started, when the front-end would ignore it, it is kept until the next start. A front-end that
+// starts its rings without having read the configuration space in this session is told without this call.
 func (s *Session) ConfigChanged() { s.backend.configChanged() }
 
 // Serve handles messages until the front-end leaves (nil), breaks the protocol (*ProtocolError), the device fails, ctx
@@ -156,7 +157,7 @@ func (s *Session) loop() error {
 			return err
 		}
 		// Only now, when the front-end has its answer and may read another of our messages.
-		s.backend.setRunning(s.running > 0)
+		s.backend.setRunning(s.running > 0 && s.protocol.Has(ProtocolConfig))
 	}
 }
 
