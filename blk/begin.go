@@ -2,6 +2,7 @@ package blk
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
@@ -162,7 +163,7 @@ func (w *worker) beginSegments(d *Device, s *slot, r *request, needs virtio.Feat
 		w.finish(s, statusUnsupp)
 		return
 	}
-	lo, hi := int64(d.capacity.Load())*SectorSize, int64(0)
+	lo, hi := int64(math.MaxInt64), int64(0)
 	s.first, s.count = 0, int32(n)
 	row := w.row(s)
 	bytes := uint64(0)

@@ -21,7 +21,11 @@ const (
 )
 
 // describe finds out what an opened image is able to do.
-func describe(fd int, path string, st unix.Stat_t, o FileOptions) (DiskInfo, error) {
+func describe(fd int, path string, o FileOptions) (DiskInfo, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return DiskInfo{}, errors.Wrapf(err, "examine %s", path)
+	}
 	info := DiskInfo{
 		Name: path, ReadOnly: o.ReadOnly, VolatileCache: true,
 		OffsetAlign: 1, MemAlign: 1,

@@ -11,7 +11,7 @@ import (
 )
 
 // Device is a virtio-blk device: it serves the queues of one front-end from one Disk, on the workers of a Pool. Its
-// methods are what a transport (a vhost-user session) drives it by: one goroutine calls, apart from SetHeld, Pending and
+// methods are what a transport (a vhost-user session) drives it by: one goroutine calls, apart from SetHeld, Resize and
 // the like, which say so.
 type Device struct {
 	pool *Pool

@@ -8,7 +8,8 @@ import (
 // InlineDisk, which completes each request at once in the worker; a FuncDisk, which is plain Go and may block. A Disk is
 // shared by all workers.
 type Disk interface {
-	// Info describes the Disk; the answer does not change while a device uses it, its Size apart.
+	// Info describes the Disk; the answer does not change while a device uses it, its Size apart: see Device.Resize.
+	// Any goroutine may call it.
 	Info() DiskInfo
 	// Close releases the Disk and its locks. No device uses it any more.
 	Close() error

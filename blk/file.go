@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/pkg/errors"
@@ -30,7 +31,8 @@ type FileOptions struct {
 // FileDisk is a raw image: a regular file or a block device.
 type FileDisk struct {
 	fd   *sys.FD
-	info DiskInfo
+	info DiskInfo     // its Size apart
+	size atomic.Int64 // bytes, when it was measured last
 	opt  FileOptions
 	plan lockPlan
 	excl *sys.FD // a block device that is locked: its exclusive claim
@@ -59,7 +61,8 @@ func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error
 		err = d.Lock(ctx)
 	}
 	if err == nil {
-		d.info, err = describe(fd.Int(), path, st, o)
+		d.info, err = describe(fd.Int(), path, o)
+		d.size.Store(d.info.Size)
 	}
 	if err != nil {
 		_ = d.Close()
@@ -137,7 +140,11 @@ func (d *FileDisk) holder() string {
 }
 
 // Info implements Disk.
-func (d *FileDisk) Info() DiskInfo { return d.info }
+func (d *FileDisk) Info() DiskInfo {
+	info := d.info
+	info.Size = d.size.Load()
+	return info
+}
 
 // FD implements RingDisk.
 func (d *FileDisk) FD() int { return d.fd.Int() }

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changed says in what way the image is not any more what OpenFile opened and Info describes: while its locks were not
-// ours somebody may have put another file at its path, or resized it. Nil: it is the same. Call it with the locks held.
+// Changed says in what way the image is not any more the one that OpenFile opened: somebody may have put another file at
+// its path. Nil: it is the same one. While the locks are not ours the answer is old when it arrives.
 func (d *FileDisk) Changed() error {
 	var opened, now unix.Stat_t
 	if err := unix.Fstat(d.fd.Int(), &opened); err != nil {
@@ -24,12 +24,16 @@ func (d *FileDisk) Changed() error {
 	if !same {
 		return errors.Errorf("%s is not the image any more that was opened, another has taken its place: restart vublk to serve that one", d.info.Name)
 	}
+	return nil
+}
+
+// Measure asks for the size of the image again, in bytes, and has Info report it. A device on it takes it over by
+// Device.Resize. Any goroutine may call it before Close.
+func (d *FileDisk) Measure() (int64, error) {
 	size, err := unix.Seek(d.fd.Int(), 0, io.SeekEnd) // a block device's fstat(2) does not tell
 	if err != nil {
-		return errors.Wrapf(err, "ask for the size of %s", d.info.Name)
+		return 0, errors.Wrapf(err, "ask for the size of %s", d.info.Name)
 	}
-	if size != d.info.Size {
-		return errors.Errorf("%s has %d bytes now, %d when it was opened: restart vublk to serve it with its new size", d.info.Name, size, d.info.Size)
-	}
-	return nil
+	d.size.Store(size)
+	return size, nil
 }

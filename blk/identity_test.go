@@ -25,8 +25,7 @@ func TestChanged(t *testing.T) {
 		"content":  {func(path string) error { return os.WriteFile(path, make([]byte, size), 0o600) }, ""},
 		"replaced": {replace, "another has taken its place: restart vublk"},
 		"gone":     {os.Remove, "no such file"},
-		"grown":    {func(path string) error { return os.Truncate(path, 2*size) }, "has 2097152 bytes now, 1048576 when it was opened: restart vublk"},
-		"shrunk":   {func(path string) error { return os.Truncate(path, size/2) }, "has 524288 bytes now"},
+		"grown":    {func(path string) error { return os.Truncate(path, 2*size) }, ""}, // that is for Measure to find
 	} {
 		path := filepath.Join(t.TempDir(), "disk.raw")
 		if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {

@@ -40,7 +40,8 @@ type DiskDefinition struct {
 	ReadOnly    bool          `json:"read_only,omitempty"`
 	Direct      bool          `json:"direct"`
 	LockTimeout time.Duration `json:"lock_timeout_ns"`
-	Incoming    bool          `json:"incoming,omitempty"` // listen before the lock on the file is ours
+	Incoming    bool          `json:"incoming,omitempty"`     // listen before the lock on the file is ours
+	AllowShrink bool          `json:"allow_shrink,omitempty"` // a file that became smaller is served so; else refused
 }
 
 // DeviceDefinition says how the disk looks to the guest.

@@ -48,7 +48,7 @@ func TestDefinitionSurvivesJSON(t *testing.T) {
 	for _, list := range []string{
 		"socket-path=a,blk-file=b",
 		"fd=0,store=null:1536,num-queues=3,cache=unsafe,serial=x,direct=off,lock-timeout=0",
-		"connect=c,blk-file=b,incoming,config-wce,logical-block-size=4096,physical-block-size=8192,name=n,read-only=off",
+		"connect=c,blk-file=b,incoming,allow-shrink,config-wce,logical-block-size=4096,physical-block-size=8192,name=n,read-only=off",
 	} {
 		d := define(t, list)
 		b, err := json.Marshal(d)

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/vublk/vublk/blk"
@@ -19,8 +20,11 @@ type gate struct {
 	*blk.Device
 	file *blk.FileDisk
 
-	locked atomic.Bool
-	fail   func(error)
+	locked  atomic.Bool
+	fail    func(error)
+	log     *slog.Logger
+	sizes   sizer
+	changed func() // tells the front-end of a new size
 
 	used   bool               // a ring was started in this session
 	cancel context.CancelFunc // of the attempt that runs; nil: none
@@ -29,7 +33,8 @@ type gate struct {
 
 // newGate makes the gate of a device on file, whose lock is ours already or not.
 func newGate(d *blk.Device, file *blk.FileDisk, locked bool, fail func(error)) *gate {
-	g := &gate{Device: d, file: file, fail: fail}
+	g := &gate{Device: d, file: file, fail: fail, log: slog.New(slog.DiscardHandler)}
+	g.sizes.file, g.sizes.device, g.changed = file, d, func() {}
 	g.locked.Store(locked)
 	return g
 }
@@ -51,7 +56,7 @@ func (g *gate) acquire(ctx context.Context, ended chan struct{}) {
 	defer close(ended)
 	err := g.file.Lock(ctx)
 	if err == nil {
-		err = g.file.Changed()
+		err = g.adopt()
 	}
 	if err == nil {
 		g.locked.Store(true)
@@ -62,6 +67,22 @@ func (g *gate) acquire(ctx context.Context, ended chan struct{}) {
 	if ctx.Err() == nil {
 		g.fail(err)
 	}
+}
+
+// adopt looks at the image that others could write to. Another one, or one that has shrunk, ends the session; one that
+// has grown is served with its new size. A size that cannot be served is no reason to end it while the old one is there.
+func (g *gate) adopt() error {
+	r, err := g.sizes.look(false)
+	switch {
+	case err != nil && r.New > r.Old:
+		g.log.Warn("the image has grown, and the guest keeps its old size", "error", err)
+		return nil
+	case err != nil || !r.Changed():
+		return err
+	}
+	g.log.Info("the image has another size than before", "old", FormatSize(r.Old), "new", FormatSize(r.New))
+	g.changed()
+	return nil
 }
 
 // settle ends the attempt to take the lock, if one runs: afterwards the lock is ours or it is not. It is called when the

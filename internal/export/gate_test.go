@@ -48,25 +48,35 @@ func newDevice(t *testing.T, r *Registry, disk blk.Disk) *blk.Device {
 	return d
 }
 
-// The image was another user's for a while: when it is not the same afterwards, the session ends, and the lock is free.
+// The image was another user's for a while: when it is not the same afterwards, or has shrunk, the session ends, and the
+// lock is free. One that has grown is served, with the size it has now if that can be.
 func TestGateRefusesAnotherImage(t *testing.T) {
+	resize := func(size int64) func(string) error {
+		return func(path string) error {
+			if err := os.Link(path, path+".old"); err != nil {
+				return err
+			}
+			return os.Truncate(path, size)
+		}
+	}
 	for name, c := range map[string]struct {
-		change func(path string) error
-		want   string
+		change      func(path string) error
+		allowShrink bool
+		want        string
+		size        int64
+		told        int
 	}{
-		"the same": {func(string) error { return nil }, ""},
+		"the same": {func(string) error { return nil }, false, "", 1 << 20, 0},
 		"replaced": {func(path string) error {
 			if err := os.Rename(path, path+".old"); err != nil {
 				return err
 			}
 			return os.WriteFile(path, make([]byte, 1<<20), 0o600)
-		}, "another has taken its place: restart vublk"},
-		"resized": {func(path string) error {
-			if err := os.Link(path, path+".old"); err != nil {
-				return err
-			}
-			return os.Truncate(path, 2<<20)
-		}, "has 2097152 bytes now, 1048576 when it was opened: restart vublk"},
+		}, true, "another has taken its place: restart vublk", 1 << 20, 0},
+		"grown":             {resize(2 << 20), false, "", 2 << 20, 1},
+		"grown to an odd":   {resize(2<<20 + 1), false, "", 1 << 20, 0},
+		"shrunk":            {resize(1 << 19), false, "has 524288 bytes now, the guest knows 1048576", 1 << 20, 0},
+		"shrunk, as it may": {resize(1 << 19), true, "", 1 << 19, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, path := newRegistry(t), newImage(t, 1<<20)
@@ -75,12 +85,17 @@ func TestGateRefusesAnotherImage(t *testing.T) {
 			defer func() { _ = device.Close() }()
 			said := ""
 			g := newGate(device, file, false, func(err error) { said = err.Error() })
+			told := 0
+			g.changed, g.sizes.allowShrink = func() { told++ }, c.allowShrink
 			if err := c.change(path); err != nil {
 				t.Fatal(err)
 			}
 			g.acquire(context.Background(), make(chan struct{}))
 			if (said == "") != (c.want == "") || !strings.Contains(said, c.want) || g.locked.Load() != (c.want == "") {
 				t.Fatalf("the session ended with %q, want %q; locked %v", said, c.want, g.locked.Load())
+			}
+			if got := capacity(&Export{parts: parts{device: device}}); got != c.size || told != c.told {
+				t.Errorf("size %d, want %d; the front-end was told %d times, want %d", got, c.size, told, c.told)
 			}
 			if c.want == "" {
 				return

@@ -28,9 +28,9 @@ func TestParse(t *testing.T) {
 				NumQueues: 4, Cache: blk.CacheUnsafe, FlushError: blk.FlushErrorRetry, ConfigWCE: true, LogicalBlockSize: 4096, PhysicalBlockSize: 16384, Serial: "S 1",
 			}
 		}},
-		{name: "the rest", list: "fd=3,store=mem:1M,lock-timeout=2m,incoming,name=n,connect=c", check: func(d Definition) bool {
+		{name: "the rest", list: "fd=3,store=mem:1M,lock-timeout=2m,incoming,allow-shrink,name=n,connect=c", check: func(d Definition) bool {
 			return d.Socket.FD == 3 && d.Disk.Store == Store{Kind: "mem", Size: 1 << 20} && d.Disk.LockTimeout == 2*time.Minute &&
-				d.Disk.Incoming && d.Name == "n" && d.Socket.Connect == "c"
+				d.Disk.Incoming && d.Disk.AllowShrink && d.Name == "n" && d.Socket.Connect == "c"
 		}},
 		{name: "nothing", list: "", err: "key=value"},
 		{name: "only a comma at the end", list: "blk-file=a,", err: "key=value"},
@@ -79,7 +79,7 @@ func TestParseKeepsTheBase(t *testing.T) {
 
 // What Get says, Set reads: help and messages show values that can be copied.
 func TestOptionsReadWhatTheyWrite(t *testing.T) {
-	d, err := Parse("socket-path=s,fd=3,connect=c,name=n,blk-file=f,store=null:1536,read-only,direct=off,lock-timeout=90s,incoming,"+
+	d, err := Parse("socket-path=s,fd=3,connect=c,name=n,blk-file=f,store=null:1536,read-only,direct=off,lock-timeout=90s,incoming,allow-shrink,"+
 		"num-queues=9,cache=writeback,config-wce,logical-block-size=1024,physical-block-size=4096,serial=x", NewDefinition())
 	if err != nil {
 		t.Fatal(err)

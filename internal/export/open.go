@@ -54,6 +54,7 @@ func (e *Export) openDisk() error {
 	p.device = device
 	if file != nil {
 		p.gate = newGate(device, file, !d.Incoming, e.fail)
+		p.gate.log, p.gate.changed, p.gate.sizes.allowShrink = e.log, e.configChanged, d.AllowShrink
 	}
 	return nil
 }
@@ -72,6 +73,7 @@ func (p *parts) close() error {
 	}
 	if p.gate != nil {
 		p.gate.release()
+		p.gate.sizes.close()
 	}
 	if p.device != nil {
 		note(p.device.Close())

@@ -105,6 +105,12 @@ func diskOptions() []Option {
 			set:   setBool(func(d *Definition) *bool { return &d.Disk.Incoming }),
 			get:   func(d *Definition) string { return onOff(d.Disk.Incoming) },
 		},
+		{
+			Key: "allow-shrink", Bool: true, Group: GroupDisk,
+			Usage: "let SIGHUP make the guest's disk smaller, too; what lies beyond the new end is lost",
+			set:   setBool(func(d *Definition) *bool { return &d.Disk.AllowShrink }),
+			get:   func(d *Definition) string { return onOff(d.Disk.AllowShrink) },
+		},
 	}
 }
 

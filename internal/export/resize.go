@@ -1,0 +1,90 @@
+package export
+
+import (
+	"sync"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/blk"
+)
+
+// Resized is what a look at the size of an export's disk has found, in bytes.
+type Resized struct {
+	Old int64 // what the guest had
+	New int64 // what the disk has, and the guest too unless there was an error
+}
+
+// Changed tells whether the disk has not the size that the guest had.
+func (r Resized) Changed() bool { return r.Old != r.New }
+
+// Reasons for which there is no size to look at.
+var (
+	ErrNotServing = errors.New("the export is not open yet, or not any more")
+	ErrFixedSize  = errors.New("a store keeps the size that it was given")
+)
+
+// Resize looks at the size of the export's disk and gives it to the guest, while everything runs. The front-end is told
+// by one CONFIG_CHANGE, as soon as it has a ring started; one that comes back later is told then (vhostuser.Session).
+// A size that is not a whole number of blocks is refused, as is a smaller one without force and without allow-shrink,
+// and another file in the place of the one that was opened; ErrNotServing and ErrFixedSize say that there was nothing to
+// look at. Any goroutine may call it.
+func (e *Export) Resize(force bool) (Resized, error) {
+	select {
+	case <-e.ready:
+	default:
+		return Resized{}, ErrNotServing
+	}
+	switch {
+	case !e.listened:
+		return Resized{}, ErrNotServing
+	case e.parts.gate == nil:
+		return Resized{Old: e.parts.info.Size, New: e.parts.info.Size}, ErrFixedSize
+	}
+	r, err := e.parts.gate.sizes.look(force)
+	if err == nil && r.Changed() {
+		e.configChanged()
+	}
+	return r, err
+}
+
+// configChanged passes a change of the configuration space on to the session that runs, if any. It does not block.
+func (e *Export) configChanged() {
+	if s := e.session.Load(); s != nil {
+		s.ConfigChanged()
+	}
+}
+
+// sizer follows the size of an image for its device. Any goroutine may ask it to look.
+type sizer struct {
+	file        *blk.FileDisk
+	device      *blk.Device
+	allowShrink bool
+
+	mu     sync.Mutex // what was measured is compared and adopted before anybody measures again
+	closed bool
+}
+
+// look makes the size that the image has now the device's. When the image was another user's meanwhile, the lock must be
+// ours again.
+func (s *sizer) look(force bool) (Resized, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return Resized{}, ErrNotServing
+	}
+	if err := s.file.Changed(); err != nil {
+		return Resized{}, err
+	}
+	if _, err := s.file.Measure(); err != nil {
+		return Resized{}, err
+	}
+	had, has, err := s.device.Resize(force || s.allowShrink)
+	return Resized{Old: had, New: has}, err
+}
+
+// close ends the looks: the image is about to be closed.
+func (s *sizer) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+}
