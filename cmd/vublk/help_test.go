@@ -105,7 +105,7 @@ func TestHelpAndVersion(t *testing.T) {
 			"--socket-path=PATH", "--fd=FDNUM", "--connect=PATH", "--blk-file=FILE", "--store=KIND:SIZE", "--export=",
 			"--read-only", "--num-queues=N", "--cache=MODE", "--config-wce", "--logical-block-size=BYTES",
 			"--physical-block-size=BYTES", "--serial=TEXT", "--workers=N", "--poll=auto|off|DURATION", "--direct=on|off",
-			"--lock-timeout=DURATION", "--incoming", "--log-level=", "--log-format=text|json", "--trace-messages",
+			"--lock-timeout=DURATION", "--incoming", "--allow-shrink", "SIGHUP", "--log-level=", "--log-format=text|json", "--trace-messages",
 			"--print-capabilities", "memory-backend-memfd", "(default 60s)",
 		}},
 		{"create --help", []string{"--preallocate", "--force", "20GiB"}},

@@ -10,7 +10,7 @@ import (
 	"github.com/vublk/vublk/internal/export"
 )
 
-const serveLong = `Serves disks to virtual machines until SIGTERM, SIGINT or SIGHUP.
+const serveLong = `Serves disks to virtual machines until SIGTERM or SIGINT.
 
 One export is one socket, one disk and at most one front-end at a time; when the front-end goes away the next
 one may come. Without --export the options describe one export. Each --export describes one of several in the
@@ -23,8 +23,11 @@ The front-end needs guest memory that can be shared. For QEMU:
 
 On the first signal nothing new is taken from the guest, requests in flight end and the disk is flushed: exit
 status 0. What takes longer than 5 seconds is named, with exit status 1; a second signal ends everything at
-once, but for the first 500 ms, in which it counts as the same one. SIGHUP is ignored under nohup. Exit
-status 2 means that an option, a file, the socket or the kernel is wrong and nothing was begun.`
+once, but for the first 500 ms, in which it counts as the same one. Exit status 2 means that an option, a
+file, the socket or the kernel is wrong and nothing was begun.
+
+SIGHUP looks at the sizes of all disks again: one that has grown is larger for its guest at once. One that has
+shrunk is refused, unless --allow-shrink was given; the log says what was done. Under nohup it is ignored.`
 
 const serveExample = `  # one disk
   vublk serve --socket-path=vm.sock --blk-file=disk.raw
@@ -37,6 +40,9 @@ const serveExample = `  # one disk
 
   # how fast can it be? no disk at all, workers that poll
   vublk serve --socket-path=vm.sock --store=null:1GiB --workers=1 --poll=50us
+
+  # make a disk larger while its guest runs: truncate -s 40G disk.raw, then kill -HUP its process
+  vublk serve --socket-path=vm.sock --blk-file=disk.raw
 
   # the destination of a migration: listens while the source still has the image
   vublk serve --socket-path=vm.sock --blk-file=/shared/disk.raw --incoming`

@@ -43,12 +43,13 @@ type server struct {
 	signals  chan os.Signal
 	stopped  time.Time      // when the first of them came
 	clear    chan os.Signal // SIGUSR1
+	hangup   chan os.Signal // SIGHUP
 	registry *export.Registry
 	exports  []*export.Export
 }
 
-// Serve runs the exports until SIGTERM, SIGINT or SIGHUP, or until all of them have ended by themselves. The error it
-// returns knows its exit status.
+// Serve runs the exports until SIGTERM or SIGINT, or until all of them have ended by themselves. The error it returns
+// knows its exit status.
 func Serve(o ServeOptions) error {
 	if o.Workers == 0 {
 		o.Workers = runtime.NumCPU()
@@ -58,14 +59,15 @@ func Serve(o ServeOptions) error {
 	signal.Ignore(syscall.SIGPIPE)
 	log, closeLog := o.Log.open(o.Stderr)
 	defer closeLog()
-	s := &server{o: o, log: log, signals: make(chan os.Signal, 2), clear: make(chan os.Signal, 1)}
+	s := &server{o: o, log: log, signals: make(chan os.Signal, 2), clear: make(chan os.Signal, 1), hangup: make(chan os.Signal, 1)}
 	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT)
-	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) means it
-		signal.Notify(s.signals, syscall.SIGHUP)
-	}
 	defer signal.Stop(s.signals)
 	signal.Notify(s.clear, syscall.SIGUSR1)
 	defer signal.Stop(s.clear)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) means it
+		signal.Notify(s.hangup, syscall.SIGHUP)
+	}
+	defer signal.Stop(s.hangup)
 
 	err := s.start()
 	if err == nil {
@@ -120,6 +122,9 @@ var errStopped = errors.New("stopped by a signal")
 
 // wait returns on a signal, or when the last export has ended; what fails now is a failure at work: exit status 1.
 func (s *server) wait() error {
+	done := make(chan struct{})
+	defer close(done)
+	go s.watchSizes(done)
 	ended := make(chan *export.Export, len(s.exports))
 	for _, e := range s.exports {
 		go func() {
