@@ -3,7 +3,8 @@
 //
 // Each test starts vublk on a file or a loop device, drives it through package vhostusertest, stops it by SIGTERM and
 // looks at the disk from the host. pump_test.go keeps slots of a queue busy, buffer_test.go lays their memory out,
-// content_test.go says what is in a sector; the tests are in readback_test.go and sectors_test.go.
+// content_test.go says what is in a sector; the tests are in readback_test.go, sectors_test.go and
+// grow_test.go.
 //
 // The loop device needs root and losetup; without them the test fails and says so.
 package native
