@@ -55,10 +55,19 @@ func (b *backendChannel) set(sock *sys.FD) {
 }
 
 // state describes the channel for a successor.
-func (b *backendChannel) state(describe func(*sys.FD) Descriptor) (channel Descriptor, pending bool) {
+func (b *backendChannel) state(describe func(*sys.FD) Descriptor) (channel Descriptor, pending, unread bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return describe(b.sock), b.pending
+	return describe(b.sock), b.pending, b.unread
+}
+
+// restore takes over what a predecessor knew of the front-end.
+func (b *backendChannel) restore(channel *sys.FD, pending, unread, running bool) {
+	b.set(channel)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pending, b.unread, b.running = pending, unread, running
+	b.flushLocked()
 }
 
 func (b *backendChannel) close() { b.set(nil) }

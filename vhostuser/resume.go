@@ -101,20 +101,16 @@ func (s *Session) restore(st *State) error {
 		}
 		*b.to = inflightBuffer{fd: fd, offset: b.from.Offset, size: b.from.Size, queues: b.from.Queues, queueSize: b.from.QueueSize}
 	}
-	channel, err := s.take(st.Channel)
-	if err != nil {
-		return err
-	}
-	s.backend.set(channel)
 	for i := range st.Rings {
 		if err := s.restoreRing(&st.Rings[i]); err != nil {
 			return err
 		}
 	}
-	if st.ConfigChanged {
-		s.backend.configChanged()
+	channel, err := s.take(st.Channel)
+	if err != nil {
+		return err
 	}
-	s.backend.setRunning(s.running > 0)
+	s.backend.restore(channel, st.ConfigChanged, st.ConfigUnread, s.running > 0)
 	return nil
 }
 

@@ -21,8 +21,9 @@ type State struct {
 	Inflight *BufferState     `json:"inflight,omitempty"`
 	Private  *BufferState     `json:"private,omitempty"`
 	Channel  Descriptor       `json:"channel"` // of SET_BACKEND_REQ_FD
-	// ConfigChanged: the front-end has not been told of a change.
+	// ConfigChanged: the front-end has not been told of a change; ConfigUnread: it has not read the configuration.
 	ConfigChanged bool  `json:"config_changed,omitempty"`
+	ConfigUnread  bool  `json:"config_unread,omitempty"`
 	Owed          *Owed `json:"owed,omitempty"`
 }
 
@@ -148,7 +149,7 @@ func (s *Session) state() *State {
 		Conn: s.describe(s.conn.own), Protocol: s.protocol, Features: s.features,
 		Inflight: s.bufferState(&s.inflight), Private: s.bufferState(&s.private),
 	}
-	st.Channel, st.ConfigChanged = s.backend.state(s.describe)
+	st.Channel, st.ConfigChanged, st.ConfigUnread = s.backend.state(s.describe)
 	for _, r := range s.memory.regions() {
 		st.Memory = append(st.Memory, MemoryState{RegionInfo: r.Info(), File: s.describe(s.memory.files[r])})
 	}
