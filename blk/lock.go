@@ -26,8 +26,15 @@ const (
 // its predecessor's byte, because the kernel keeps an OFD lock until the last I/O of a killed process has ended.
 const lockPrivate = 1 << 62
 
-// lockRetry is how often a lock that somebody holds is tried again.
-const lockRetry = 100 * time.Millisecond
+// A lock that somebody holds is tried again after firstLockRetry, then after twice the pause before, up to lockRetry: the
+// I/O of a process that was killed mostly ends within milliseconds, and a guest waits for it.
+const (
+	firstLockRetry = time.Millisecond
+	lockRetry      = 100 * time.Millisecond
+)
+
+// lockSaid is for how long a lock is waited for in silence.
+const lockSaid = 100 * time.Millisecond
 
 // LockedError says that somebody else holds an image.
 type LockedError struct {
@@ -65,8 +72,9 @@ func planLock(readOnly bool, identity string) lockPlan {
 // or the end of ctx. A *LockedError names the holder.
 func (d *FileDisk) awaitLock(ctx context.Context) error {
 	start, path, timeout := time.Now(), d.info.Name, d.opt.LockTimeout
-	tick := time.NewTicker(lockRetry)
-	defer tick.Stop()
+	pause := firstLockRetry
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 	for said := false; ; {
 		free, err := d.tryLock()
 		if err != nil {
@@ -78,14 +86,16 @@ func (d *FileDisk) awaitLock(ctx context.Context) error {
 		if time.Since(start) >= timeout {
 			return &LockedError{Path: path, Holder: d.holder(), Waited: time.Since(start)}
 		}
-		if !said {
+		if !said && time.Since(start) >= min(lockSaid, timeout) {
 			d.opt.Log.Info("waiting for the image's lock", "file", path, "holder", d.holder(), "timeout", timeout)
 			said = true
 		}
 		select {
 		case <-ctx.Done():
 			return errors.Wrapf(ctx.Err(), "wait for the lock of %s, held by %s", path, d.holder())
-		case <-tick.C:
+		case <-timer.C:
+			pause = min(2*pause, lockRetry)
+			timer.Reset(pause)
 		}
 	}
 }

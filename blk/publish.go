@@ -67,6 +67,7 @@ func (w *worker) deliver(q *queue) (err error) {
 		}
 		q.vq.Push(s.token, written)
 		w.holding = nil
+		q.count.completed++
 		w.forget(s)
 	}
 	called, err := q.vq.Publish()

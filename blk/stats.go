@@ -21,6 +21,7 @@ type queueCounters struct {
 	flushesMerged uint64 // found everything stable already
 	malformed     uint64 // chains that nobody can be told about
 	barriers      uint64 // requests with the legacy barrier flag
+	completed     uint64 // requests that the driver was told of
 	errors        uint64 // answered IOERR
 	unsupported   uint64 // answered UNSUPP
 	broken        bool
@@ -81,6 +82,18 @@ func (s *Stats) add(c *queueCounters) {
 	if c.broken {
 		s.BrokenQueues++
 	}
+}
+
+// Completed is how many requests the queues that run have completed since they started. Any goroutine may call it.
+func (d *Device) Completed() (n uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, q := range d.queues {
+		if q != nil {
+			q.w.do(func() { n += q.count.completed })
+		}
+	}
+	return n
 }
 
 // Stats returns what the device has counted. Any goroutine may call it.

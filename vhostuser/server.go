@@ -91,6 +91,27 @@ func Listen(path string) (*Listener, error) {
 	return &Listener{UnixListener: l, path: path, file: info}, nil
 }
 
+// ListenOn takes over a socket that listens at path in the place of another process. It owns fd.
+func ListenOn(path string, fd int) (*Listener, error) {
+	f := os.NewFile(uintptr(fd), path)
+	defer func() { _ = f.Close() }() // package net works on a duplicate
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, errors.Wrapf(err, "listen on %s", path)
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		_ = l.Close()
+		return nil, errors.Errorf("listen on %s: not a Unix socket", path)
+	}
+	u.SetUnlinkOnClose(false)
+	info, err := os.Lstat(path)
+	if err != nil {
+		info = nil
+	}
+	return &Listener{UnixListener: u, path: path, file: info}, nil
+}
+
 func checkPath(path string) error {
 	switch {
 	case path == "":

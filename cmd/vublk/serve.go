@@ -53,6 +53,7 @@ type serveFlags struct {
 	exports []string
 	workers int
 	poll    string
+	super   *cli.SuperviseOptions
 	log     *cli.LogOptions
 }
 
@@ -70,9 +71,13 @@ func serveCommand(stderr io.Writer) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return cli.Serve(cli.ServeOptions{
+		o := cli.ServeOptions{
 			Definitions: definitions, Where: where, Workers: f.workers, Poll: f.poll, Log: f.log, Stderr: stderr,
-		})
+		}
+		if f.super.Wanted() {
+			return cli.Supervise(f.super, o)
+		}
+		return cli.Serve(o)
 	}
 	f.add(cmd.Flags())
 	f.complete(cmd)
@@ -91,6 +96,7 @@ func (f *serveFlags) add(flags *pflag.FlagSet) {
 	f.poll = "auto"
 	flags.Var((*pollMode)(&f.poll), "poll", "how long an idle worker looks for work before it sleeps; DURATION is like 50us")
 	cli.Group(flags, process, "workers", "poll")
+	f.super = cli.AddSuperviseOptions(flags)
 	f.log = cli.AddLogOptions(flags)
 	cli.AddPrintCapabilities(flags)
 }

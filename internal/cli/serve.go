@@ -13,6 +13,7 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/export"
+	"github.com/vublk/vublk/internal/resume"
 )
 
 // drainTime is how long requests may take to end after the first signal.
@@ -44,6 +45,8 @@ type server struct {
 	stopped  time.Time      // when the first of them came
 	clear    chan os.Signal // SIGUSR1
 	hangup   chan os.Signal // SIGHUP
+	holder   *resume.Holder // nil: nobody takes our place
+	handOver chan error     // nil: the holder wants that; an error: it has died
 	registry *export.Registry
 	exports  []*export.Export
 }
@@ -69,8 +72,13 @@ func Serve(o ServeOptions) error {
 	}
 	defer signal.Stop(s.hangup)
 
-	err := s.start()
-	if err == nil {
+	holder, err := resume.Connect()
+	if err != nil {
+		return s.report(err)
+	}
+	s.holder = holder
+	defer func() { _ = holder.Close() }()
+	if err = s.start(); err == nil {
 		err = s.wait()
 	}
 	if end := s.shutdown(); err == nil || errors.Is(err, errStopped) {
@@ -82,12 +90,15 @@ func Serve(o ServeOptions) error {
 // start opens everything; what fails here is the caller's to mend: exit status 2.
 func (s *server) start() error {
 	registry, err := export.NewRegistry(export.RegistryOptions{
-		Workers: s.o.Workers, Poll: s.o.Poll, Trace: s.o.Log.trace, Log: s.log,
+		Workers: s.o.Workers, Poll: s.o.Poll, Trace: s.o.Log.trace, Log: s.log, Holder: s.holder,
 	})
 	if err != nil {
 		return Usage(export.Under("--", err))
 	}
 	s.registry = registry
+	if err := s.inherit(); err != nil {
+		return err
+	}
 	for _, d := range s.o.Definitions {
 		e, err := registry.Create(d)
 		if err != nil {
@@ -114,8 +125,33 @@ func (s *server) start() error {
 			}
 		}
 	}
+	registry.Disown()
+	s.tell(resume.FieldReady + "=1")
 	return nil
 }
+
+// inherit takes what a predecessor has left with the holder. In an upgrade it waits here until that one has ended.
+func (s *server) inherit() error {
+	if s.holder == nil {
+		return nil
+	}
+	if s.holder.Supervised() {
+		s.tell(resume.FieldStandby + "=1")
+	}
+	kept, err := s.holder.Inherited()
+	s.registry.Inherit(kept)
+	if err != nil {
+		return err
+	}
+	if s.holder.Supervised() {
+		s.handOver = make(chan error, 1)
+		go func() { s.handOver <- s.holder.AwaitHandOver() }()
+	}
+	return nil
+}
+
+// tell sends something to the holder; when it is lost, AwaitHandOver reports it.
+func (s *server) tell(fields ...string) { _ = s.holder.Notify(fields...) }
 
 // errStopped is the end that a signal asked for.
 var errStopped = errors.New("stopped by a signal")
@@ -137,6 +173,14 @@ func (s *server) wait() error {
 		select {
 		case <-s.clear:
 			s.clearFlushErrors()
+		case err := <-s.handOver:
+			s.handOver = nil
+			if err != nil {
+				s.log.Error("the supervisor is lost: this process goes on serving, and nobody will take its place", "error", err)
+				continue
+			}
+			s.log.Info("handing over: requests in flight end, sessions and sockets stay with the supervisor")
+			s.registry.HandOver()
 		case sig := <-s.signals:
 			s.stopped = time.Now()
 			s.log.Info("stopping: requests in flight end, then everything is flushed", "signal", sig.String())

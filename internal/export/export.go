@@ -10,6 +10,7 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/internal/resume"
 	"github.com/vublk/vublk/vhostuser"
 )
 
@@ -20,6 +21,11 @@ type Export struct {
 	pool  *blk.Pool
 	log   *slog.Logger
 	trace bool
+
+	holder   *resume.Holder // keeps what a successor of this process needs; nil: nobody does
+	prefix   string         // of the names of it
+	heritage heritage       // what a predecessor has left; the runner's
+	handing  atomic.Bool    // told to leave everything to the holder
 
 	state   state
 	session atomic.Pointer[vhostuser.Session]
@@ -109,8 +115,9 @@ func (e *Export) run() {
 
 // close ends the export because of err, or because it was told to.
 func (e *Export) close(err error) {
-	if e.ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil
+	if err = e.ignoreCancel(err); e.handing.Load() && e.parts.socket != nil {
+		e.parts.socket.leave()
+		e.parts.socket = nil
 	}
 	if closeErr := e.parts.close(); err == nil {
 		err = closeErr
@@ -126,7 +133,21 @@ func (e *Export) close(err error) {
 
 // serve attends to one front-end after the other. It returns nil when there will be no other.
 func (e *Export) serve() error {
+	resumed, err := e.resume()
+	_, single := e.parts.socket.(*once)
+	switch {
+	case resumed && single, e.ctx.Err() != nil, e.handing.Load(), errors.Is(err, errTooNew):
+		return err
+	case err != nil:
+		e.log.Error("session ended", "error", err)
+	}
 	for {
+		if e.handing.Load() {
+			return errHandedOver
+		}
+		if e.State() != Listening {
+			e.state.change(Listening)
+		}
 		conn, err := e.parts.socket.next(e.ctx)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -135,7 +156,7 @@ func (e *Export) serve() error {
 			return err
 		}
 		err = e.attend(conn)
-		if e.ctx.Err() != nil {
+		if e.ctx.Err() != nil || e.handing.Load() {
 			return err
 		}
 		if _, single := e.parts.socket.(*once); single {
@@ -144,22 +165,39 @@ func (e *Export) serve() error {
 		if err != nil {
 			e.log.Error("session ended", "error", err)
 		}
-		e.state.change(Listening)
 	}
 }
 
-// attend runs one session to its end, and brings everything it wrote to stable storage.
+// attend runs one session to its end.
 func (e *Export) attend(conn *net.UnixConn) error {
 	e.state.change(Attached)
 	e.log.Info("front-end attached", "front_end", peer(conn))
-	var device vhostuser.Device = e.parts.device
-	if e.parts.gate != nil {
-		device = e.parts.gate
+	o := e.sessionOptions()
+	k := e.newKeeper()
+	if k != nil {
+		o.Keeper = k
 	}
-	session := vhostuser.NewSession(conn, device, vhostuser.Options{
-		Queues: e.def.Device.NumQueues, Log: e.log, Trace: e.trace,
-	})
+	return e.attendSession(vhostuser.NewSession(conn, e.device(), o), k)
+}
+
+func (e *Export) sessionOptions() vhostuser.Options {
+	return vhostuser.Options{Queues: e.def.Device.NumQueues, Log: e.log, Trace: e.trace}
+}
+
+// device is the device as sessions see it.
+func (e *Export) device() vhostuser.Device {
+	if e.parts.gate != nil {
+		return e.parts.gate
+	}
+	return e.parts.device
+}
+
+// attendSession runs a session to its end, and brings everything it wrote to stable storage.
+func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
 	e.session.Store(session)
+	if e.handing.Load() {
+		session.Suspend()
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- session.Serve(e.ctx) }()
 	err := e.awaitEnd(ended)
@@ -168,6 +206,10 @@ func (e *Export) attend(conn *net.UnixConn) error {
 	if e.parts.gate != nil {
 		e.parts.gate.settle() // also when the flush fails: the next session makes an attempt of its own
 	}
+	if errors.Is(err, vhostuser.ErrSuspended) {
+		return e.handOver(session, k)
+	}
+	k.drop()
 	if err := e.parts.device.Flush(); err != nil {
 		return errors.Wrap(err, "bring writes to stable storage after the session") // and keep the image
 	}

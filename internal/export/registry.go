@@ -10,6 +10,8 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/internal/resume"
+	"github.com/vublk/vublk/internal/sys"
 )
 
 // RegistryOptions are the choices about a whole process.
@@ -18,6 +20,8 @@ type RegistryOptions struct {
 	Poll    string // how long a worker looks for work before it sleeps: auto, off or a duration
 	Trace   bool   // log each vhost-user message
 	Log     *slog.Logger
+	// Holder, when set, keeps what a successor of this process needs.
+	Holder *resume.Holder
 }
 
 // Registry owns the exports of a process and the workers they share. Any goroutine may call it.
@@ -26,7 +30,10 @@ type Registry struct {
 	log   *slog.Logger
 	trace bool
 
+	holder *resume.Holder
+
 	mu      sync.Mutex
+	kept    map[string]*sys.FD // what no export has claimed
 	exports map[string]*Export // by name
 	closed  bool
 }
@@ -41,7 +48,9 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Registry{pool: pool, log: o.Log, trace: o.Trace, exports: map[string]*Export{}}, nil
+	return &Registry{
+		pool: pool, log: o.Log, trace: o.Trace, holder: o.Holder, exports: map[string]*Export{},
+	}, nil
 }
 
 // Create checks d and reserves its name, its socket and its image. It opens nothing: Export.Start does.
@@ -68,9 +77,45 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 		def: d, claim: c, pool: r.pool, trace: r.trace, log: r.log.With("export", d.Name),
 		ready: make(chan struct{}), done: make(chan struct{}),
 	}
+	e.holder, e.prefix, e.heritage = r.holder, holderPrefix(d.Name), heritage{}
+	for name, f := range r.kept {
+		if kind, ok := strings.CutPrefix(name, e.prefix); ok {
+			e.heritage[kind] = f
+			delete(r.kept, name)
+		}
+	}
+	if err := e.checkHeritage(); err != nil {
+		return nil, errors.Wrapf(err, "export %s", d.Name)
+	}
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	r.exports[d.Name] = e
 	return e, nil
+}
+
+// Inherit takes over what a predecessor has left with the holder, by name, for the exports that are created next.
+func (r *Registry) Inherit(kept map[string]*sys.FD) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = kept
+}
+
+// Disown gives up what a predecessor has left and no export has claimed: connections of exports that are no longer served.
+func (r *Registry) Disown() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, f := range r.kept {
+		r.log.Warn("nothing is served any more that a descriptor was kept for: it is closed", "name", name)
+		_ = f.Close()
+		_ = r.holder.Remove(name) // a holder that is lost has been reported
+	}
+	r.kept = nil
+}
+
+// HandOver ends all exports and leaves what is theirs to the holder. Done of each tells when it has ended.
+func (r *Registry) HandOver() {
+	for _, e := range r.List() {
+		e.HandOver()
+	}
 }
 
 // List returns the exports in the order of their names.

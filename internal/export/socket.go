@@ -17,23 +17,52 @@ type socket interface {
 	// next waits for a front-end. io.EOF: there will be no other.
 	next(ctx context.Context) (*net.UnixConn, error)
 	close() error
+	// leave is close for a socket that goes on in another process.
+	leave()
 	// kind is what the log says once front-ends may come: "listening".
 	kind() string
 }
 
-// openSocket makes the socket that d asks for.
-func openSocket(d SocketDefinition, log *slog.Logger) (socket, error) {
+// openSocket makes the socket that d asks for. One that a predecessor listened on is taken over, so that no front-end
+// finds nobody there, and the holder has it for a successor.
+func (e *Export) openSocket() (socket, error) {
+	d := e.def.Socket
 	switch {
 	case d.FD >= 0:
-		return inherit(d.FD, log)
+		return inherit(d.FD, e.log)
 	case d.Connect != "":
-		return &dialer{path: d.Connect, log: log}, nil
+		return &dialer{path: d.Connect, log: e.log}, nil
+	}
+	if kept := e.heritage.take(kindListen); kept != nil {
+		l, err := vhostuser.ListenOn(d.Path, kept.Disown())
+		if err == nil {
+			return &listener{l: l, log: e.log}, nil
+		}
+		e.log.Warn("the socket that was kept cannot be used", "error", err)
 	}
 	l, err := vhostuser.Listen(d.Path)
 	if err != nil {
 		return nil, err
 	}
-	return &listener{l: l, log: log}, nil
+	if e.holder != nil {
+		err = e.storeListener(l)
+	}
+	if err != nil {
+		e.log.Warn("the socket will not survive the death of vublk", "error", err)
+	}
+	return &listener{l: l, log: e.log}, nil
+}
+
+func (e *Export) storeListener(l *vhostuser.Listener) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = e.holder.Store(e.prefix+kindListen, int(fd)) })
+	if err == nil {
+		err = controlErr
+	}
+	return err
 }
 
 // Pauses between attempts, after an error and between dials: each twice the one before.
@@ -57,6 +86,14 @@ type acceptor interface {
 
 func (s *listener) kind() string { return "listening" }
 func (s *listener) close() error { return errors.Wrap(s.l.Close(), "close the socket") }
+
+func (s *listener) leave() {
+	if l, ok := s.l.(*vhostuser.Listener); ok {
+		_ = l.UnixListener.Close() // and not its name
+		return
+	}
+	_ = s.l.Close()
+}
 
 func (s *listener) next(ctx context.Context) (*net.UnixConn, error) {
 	// A deadline in the past ends a blocked accept.
@@ -92,6 +129,7 @@ type dialer struct {
 
 func (s *dialer) kind() string { return "connecting" }
 func (s *dialer) close() error { return nil }
+func (s *dialer) leave()       {}
 
 func (s *dialer) next(ctx context.Context) (*net.UnixConn, error) {
 	// A front-end that hangs up at once must not be dialled in a tight loop.
@@ -127,6 +165,8 @@ func (s *once) close() error {
 	}
 	return errors.Wrap(s.conn.Close(), "close the socket")
 }
+
+func (s *once) leave() { _ = s.close() }
 
 func (s *once) next(ctx context.Context) (*net.UnixConn, error) {
 	if err := ctx.Err(); err != nil {

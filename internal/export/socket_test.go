@@ -153,7 +153,7 @@ func TestListenerStopsWithItsContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	d := NewDefinition()
 	d.Socket.Path = path
-	s, err := openSocket(d.Socket, quiet())
+	s, err := (&Export{def: d, log: quiet()}).openSocket()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestDialerGoesOnTrying(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	d := NewDefinition()
 	d.Socket.Connect = path
-	s, err := openSocket(d.Socket, quiet())
+	s, err := (&Export{def: d, log: quiet()}).openSocket()
 	if err != nil {
 		t.Fatal(err)
 	}

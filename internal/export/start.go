@@ -31,14 +31,23 @@ func (e *Export) begin() error {
 	if err := e.openDisk(); err != nil {
 		return err
 	}
-	if err := e.peers.disks.meet(e.ctx); err != nil {
+	ctx := e.ctx
+	if _, resumes := e.heritage.resumable(); resumes {
+		// A guest waits, and began when all its peers had been there.
+		e.peers.disks.pass()
+		defer e.peers.sockets.pass()
+		var err error
+		e.parts.socket, err = e.openSocket()
+		return err
+	}
+	if err := e.peers.disks.meet(ctx); err != nil {
 		return err
 	}
 	var err error
-	if e.parts.socket, err = openSocket(e.def.Socket, e.log); err != nil {
+	if e.parts.socket, err = e.openSocket(); err != nil {
 		return err
 	}
-	return e.peers.sockets.meet(e.ctx)
+	return e.peers.sockets.meet(ctx)
 }
 
 // peers are the exports that begin together: where they wait for each other.
@@ -57,11 +66,16 @@ type meeting struct {
 	all     chan struct{}
 }
 
-// meet returns when all are there, or with an error when ctx ends.
-func (m *meeting) meet(ctx context.Context) error {
+// pass is meet for one that does not wait.
+func (m *meeting) pass() {
 	if m.missing.Add(-1) == 0 {
 		close(m.all)
 	}
+}
+
+// meet returns when all are there, or with an error when ctx ends.
+func (m *meeting) meet(ctx context.Context) error {
+	m.pass()
 	select {
 	case <-m.all:
 		return nil

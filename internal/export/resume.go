@@ -1,0 +1,126 @@
+package export
+
+import (
+	"context"
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/crashpoint"
+	"github.com/vublk/vublk/internal/resume"
+	"github.com/vublk/vublk/vhostuser"
+)
+
+// resume goes on with the session that a predecessor of this process had, if it had one, and returns when that has ended.
+// What cannot be resumed is given up, with its connection: a front-end that can reconnect does.
+func (e *Export) resume() (resumed bool, err error) {
+	session, ok := e.heritage.resumable()
+	if !ok {
+		e.forget(nil)
+		return false, nil
+	}
+	e.state.change(Attached)
+	k, step, err := e.load(session)
+	var s *vhostuser.Session
+	if err == nil {
+		o := e.sessionOptions()
+		o.Keeper = k
+		crashpoint.Reach("resume-loaded")
+		s, err = vhostuser.Resume(k.record.Session, step, e.device(), o)
+	}
+	if err != nil {
+		if k != nil {
+			k.drop()
+		}
+		e.forget(nil)
+		e.state.change(Draining)
+		e.state.change(Listening)
+		if errors.Is(err, errTooNew) {
+			return false, err
+		}
+		e.log.Error("a session cannot go on: its front-end must reconnect", "error", err)
+		return false, nil
+	}
+	crashpoint.Reach("resume-begun")
+	had := k.record.Capacity
+	e.forget(k)
+	if uint64(e.parts.disk.Info().Size) != had {
+		s.ConfigChanged()
+	}
+	e.log.Info("session resumed")
+	go e.reportServed()
+	return true, e.attendSession(s, k)
+}
+
+// checkHeritage refuses, before anything else is begun, a state that this program must not touch.
+func (e *Export) checkHeritage() error {
+	session, ok := e.heritage.resumable()
+	if !ok {
+		return nil
+	}
+	fd, err := e.heritage[kindState+session].Dup()
+	if err != nil {
+		return err
+	}
+	peek := &Export{def: e.def, holder: e.holder, prefix: e.prefix, log: e.log, heritage: heritage{kindState + session: fd}}
+	k, _, err := peek.load(session)
+	k.close()
+	if errors.Is(err, errTooNew) {
+		return err
+	}
+	return nil
+}
+
+// servedPause is how often a resumed export looks whether it has completed a request, and servedPatience how long.
+const (
+	servedPause    = time.Millisecond
+	servedPatience = 10 * time.Second
+)
+
+// reportServed tells the supervisor when the first request after a resume has completed: what a guest has waited for.
+func (e *Export) reportServed() {
+	tick := time.NewTicker(servedPause)
+	defer tick.Stop()
+	for end := time.Now().Add(servedPatience); time.Now().Before(end); {
+		if e.parts.device.Completed() > 0 {
+			_ = e.holder.Notify(resume.FieldServed + "=" + e.def.Name)
+			return
+		}
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// errHandedOver ends an export whose session and socket are the holder's now.
+var errHandedOver = errors.New("handed over")
+
+// HandOver ends the export and leaves its socket, and the session that runs, to the holder: its requests are drained, its
+// front-end learns nothing. Done tells when it has ended. Any goroutine.
+func (e *Export) HandOver() {
+	e.handing.Store(true)
+	if s := e.session.Load(); s != nil {
+		s.Suspend()
+		return
+	}
+	e.stop()
+}
+
+// handOver lets go of a suspended session.
+func (e *Export) handOver(s *vhostuser.Session, k *keeper) error {
+	k.close()
+	if err := s.Release(); err != nil {
+		return err
+	}
+	return errHandedOver
+}
+
+// ignoreCancel is nil for an end that somebody asked for.
+func (e *Export) ignoreCancel(err error) error {
+	if errors.Is(err, errHandedOver) || e.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

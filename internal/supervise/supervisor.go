@@ -1,0 +1,217 @@
+package supervise
+
+import (
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/resume"
+	"github.com/vublk/vublk/internal/sys"
+)
+
+// Options are the choices about a Supervisor.
+type Options struct {
+	Path string   // of the program
+	Args []string // without its name
+	// Inherited are descriptors that the program expects at their numbers, from 3 on; nil where there is none.
+	Inherited []*os.File
+	// Limit is how many deaths within a minute are too many; 0: none are.
+	Limit int
+	Log   *slog.Logger
+}
+
+// Supervisor keeps a worker running. Run has its only goroutine but for those that listen.
+type Supervisor struct {
+	o       Options
+	store   store
+	worker  *process
+	next    *process    // in standby, to take the worker's place
+	old     *os.File    // the program before an upgrade, until the new one is ready
+	deaths  []time.Time // within the last minute
+	count   int         // of all deaths
+	gone    time.Time   // when the last worker ended
+	stopped bool
+}
+
+// window is the time that Options.Limit is about.
+const window = time.Minute
+
+// Pauses before a worker is started again that died before it was ready: each twice the one before.
+const (
+	firstPause   = 10 * time.Millisecond
+	longestPause = 5 * time.Second
+)
+
+// handOverTime is after how long it is said that a worker does not come to an end.
+const handOverTime = 10 * time.Second
+
+// New makes a Supervisor.
+func New(o Options) *Supervisor {
+	return &Supervisor{o: o, store: store{kept: map[string]*sys.FD{}}}
+}
+
+// Run keeps the worker running until it ends in order, and returns its exit status. Signals are passed on, but for
+// SIGUSR2, which replaces the worker by what program has the name now. An error says that the supervisor gave up.
+func (s *Supervisor) Run(signals <-chan os.Signal) (status int, err error) {
+	defer s.store.close()
+	program, err := os.Open(s.o.Path)
+	if err != nil {
+		return 0, errors.Wrap(err, "open the program to supervise")
+	}
+	if s.worker, err = s.begin(program); err != nil {
+		_ = program.Close()
+		return 0, err
+	}
+	defer s.end()
+	pause, first := firstPause, true
+	for {
+		ended := s.attend(signals, &first)
+		if ended {
+			return s.worker.state.ExitCode(), nil
+		}
+		if s.worker.ready {
+			pause = 0
+		}
+		if pause, err = s.restart(signals, pause); err != nil {
+			return 0, err
+		}
+		if s.stopped {
+			return s.worker.state.ExitCode(), nil
+		}
+	}
+}
+
+// end lets go of the programs, and of a worker in standby: it ends when nobody is there to hand it anything.
+func (s *Supervisor) end() {
+	_ = s.worker.program.Close()
+	if s.old != nil {
+		_ = s.old.Close()
+	}
+	if s.next != nil {
+		s.next.signal(syscall.SIGKILL)
+		<-s.next.ended
+		_ = s.next.program.Close()
+	}
+}
+
+// begin starts a worker and hands it what is kept.
+func (s *Supervisor) begin(program *os.File) (*process, error) {
+	p, err := s.spawn(program)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.store.handOut(p.sock.Int()); err != nil {
+		s.o.Log.Debug("the worker does not take what is kept", "error", err) // it died: that is seen next
+	}
+	return p, nil
+}
+
+// attend watches the worker until it has died. It returns whether that is the end of the supervisor as well.
+func (s *Supervisor) attend(signals <-chan os.Signal, first *bool) (end bool) {
+	for {
+		select {
+		case sig := <-signals:
+			s.signal(sig)
+		case said := <-s.worker.said:
+			if said[resume.FieldReady] != "" {
+				s.worker.ready, *first = true, false
+				s.settle()
+			}
+			if name := said[resume.FieldServed]; name != "" {
+				s.o.Log.Info("served again", "export", name, "pid", s.worker.pid(), "stall", s.stall())
+			}
+		case <-s.standby():
+			s.o.Log.Info("upgrade: the new worker is there, the old one hands over", "pid", s.next.pid())
+			if err := resume.AskHandOver(s.worker.sock.Int()); err != nil {
+				s.o.Log.Error("upgrade: the worker cannot be asked", "error", err)
+			}
+			s.handOver(signals)
+		case <-s.nextEnded():
+			s.o.Log.Error("upgrade: the new program does not start; the old one goes on", "reason", s.next.died())
+			_ = s.next.program.Close()
+			s.next = nil
+		case <-s.worker.ended:
+			s.hear()
+			// A status of its own choice ends it all; before it was ever ready, so does any.
+			return s.stopped || s.worker.state.ExitCode() == 0 || *first && s.worker.state.Exited()
+		}
+	}
+}
+
+// hear takes note of the last words of a worker.
+func (s *Supervisor) hear() {
+	for {
+		select {
+		case said := <-s.worker.said:
+			s.worker.ready = s.worker.ready || said[resume.FieldReady] != ""
+		default:
+			return
+		}
+	}
+}
+
+// stall is how long ago the last worker ended.
+func (s *Supervisor) stall() time.Duration {
+	if s.gone.IsZero() {
+		return 0
+	}
+	return time.Since(s.gone).Round(10 * time.Microsecond)
+}
+
+func (s *Supervisor) signal(sig os.Signal) {
+	if sig == syscall.SIGUSR2 {
+		s.upgrade()
+		return
+	}
+	if sig == syscall.SIGTERM || sig == syscall.SIGINT {
+		s.stopped = true
+	}
+	s.worker.signal(sig)
+}
+
+// restart follows the death of a worker: it starts another one, after a pause if need be.
+func (s *Supervisor) restart(signals <-chan os.Signal, pause time.Duration) (next time.Duration, err error) {
+	now := time.Now()
+	s.gone = now
+	s.count++
+	s.deaths = append(s.deaths, now)
+	for now.Sub(s.deaths[0]) > window {
+		s.deaths = s.deaths[1:]
+	}
+	args := []any{"pid", s.worker.pid(), "reason", s.worker.died(), "deaths", s.count, "within_a_minute", len(s.deaths)}
+	if s.o.Limit > 0 && len(s.deaths) > s.o.Limit {
+		s.o.Log.Error("the worker has died", args...)
+		return 0, errors.Errorf("the worker died %d times within a minute, the last time by this: %s; giving up (see --restart-limit)", len(s.deaths), s.worker.died())
+	}
+	s.o.Log.Warn("the worker has died, starting another", append(args, "pause", pause)...)
+	if pause > 0 {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		for wait := true; wait; {
+			select {
+			case sig := <-signals:
+				if sig == syscall.SIGTERM || sig == syscall.SIGINT {
+					s.stopped = true
+					return 0, nil
+				}
+			case <-timer.C:
+				wait = false
+			}
+		}
+	}
+	program := s.worker.program
+	if s.old != nil { // the upgrade has not survived its first moments
+		s.o.Log.Error("upgrade: the new program died before it was ready; the old one takes its place again")
+		_ = program.Close()
+		program, s.old = s.old, nil
+	}
+	p, err := s.begin(program)
+	if err != nil {
+		return 0, err
+	}
+	s.worker = p
+	return min(max(2*pause, firstPause), longestPause), nil
+}

@@ -1,0 +1,75 @@
+package supervise
+
+import (
+	"os"
+	"syscall"
+	"time"
+)
+
+// upgrade starts what program has the name now, in standby. The worker serves until that one is there.
+func (s *Supervisor) upgrade() {
+	if s.next != nil {
+		s.o.Log.Warn("upgrade: one is under way already")
+		return
+	}
+	program, err := os.Open(s.o.Path)
+	if err == nil {
+		s.next, err = s.spawn(program)
+	}
+	if err != nil {
+		s.o.Log.Error("upgrade: the program cannot be started; the old one goes on", "error", err)
+		_ = program.Close()
+	}
+}
+
+// standby is closed when the next worker waits for its turn; nil: there is none.
+func (s *Supervisor) standby() <-chan struct{} {
+	if s.next == nil {
+		return nil
+	}
+	return s.next.standby
+}
+
+func (s *Supervisor) nextEnded() <-chan struct{} {
+	if s.next == nil {
+		return nil
+	}
+	return s.next.ended
+}
+
+// handOver waits for the end of the worker that was asked to hand over, and puts the next one in its place.
+func (s *Supervisor) handOver(signals <-chan os.Signal) {
+	late := time.NewTimer(handOverTime)
+	defer late.Stop()
+	begun := time.Now()
+	for waiting := true; waiting; {
+		select {
+		case sig := <-signals:
+			if sig == syscall.SIGTERM || sig == syscall.SIGINT {
+				s.stopped = true
+			}
+			s.worker.signal(sig)
+		case <-late.C:
+			s.o.Log.Warn("upgrade: the old worker has not ended yet; requests may hang in a disk", "pid", s.worker.pid(), "waited", handOverTime)
+		case <-s.worker.ended:
+			waiting = false
+		}
+	}
+	if code := s.worker.state.ExitCode(); code != 0 {
+		s.o.Log.Warn("upgrade: the old worker did not end well; the new one resumes as after a death", "reason", s.worker.died())
+	}
+	s.gone = time.Now()
+	s.old, s.worker, s.next = s.worker.program, s.next, nil
+	if err := s.store.handOut(s.worker.sock.Int()); err != nil {
+		s.o.Log.Debug("the new worker does not take what is kept", "error", err) // it died: that is seen next
+	}
+	s.o.Log.Info("upgrade: handed over", "pid", s.worker.pid(), "took", time.Since(begun).Round(10*time.Microsecond))
+}
+
+// settle notes that the worker is ready: there is no way back from an upgrade any more.
+func (s *Supervisor) settle() {
+	if s.old != nil {
+		_ = s.old.Close()
+		s.old = nil
+	}
+}
