@@ -21,7 +21,7 @@ func TestGroupCommit(t *testing.T) {
 		go func() {
 			var err error
 			for n := 0; n < pairs && err == nil; n++ {
-				err = q.pair(uint64(i*pairs+n) * 8)
+				err = pair(q, uint64(i*pairs+n)*8)
 			}
 			errs <- err
 		}()
@@ -51,7 +51,7 @@ func TestFasterThanTheDisk(t *testing.T) {
 	d.SetDelay(slowSync)
 	before, start := d.Counts(), time.Now()
 	for i := range pairs {
-		if err := m.queues[0].pair(uint64(i%1000) * 8); err != nil {
+		if err := pair(m.queues[0], uint64(i%1000)*8); err != nil {
 			t.Fatal(err)
 		}
 	}

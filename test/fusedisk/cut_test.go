@@ -1,11 +1,9 @@
 package fusedisk
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +13,7 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/test/driver"
 )
 
 const (
@@ -25,93 +24,42 @@ const (
 	maxSectors  = 8 // of one write
 )
 
-// promise is what a back-end owes: for each sector the number of the last write that must survive.
+// promise is what a back-end owes.
 type promise struct {
-	through bool // each write must, without a flush
-	issued  [cutRoom]atomic.Uint64
-	acked   [cutRoom]atomic.Uint64
-
-	mu    sync.Mutex
-	floor [cutRoom]uint64
+	*driver.Ledger
+	through bool // each write must survive, without a flush
 
 	writes, flushes atomic.Uint64 // acknowledged
 }
 
 // write has queue q write n sectors.
-func (p *promise) write(q *queue, sector, n int) error {
-	numbers := make([]uint64, n)
-	for i := range numbers {
-		numbers[i] = p.issued[sector+i].Add(1)
-		fill(q.data[i*SectorSize:(i+1)*SectorSize], uint64(sector+i), numbers[i])
-	}
-	if err := q.do(blk.RequestOut, uint64(sector), n*SectorSize); err != nil {
+func (p *promise) write(q *driver.Queue, sector, n int) error {
+	r := driver.Request{Kind: blk.RequestOut, Sector: uint64(sector), Size: n * SectorSize}
+	p.Issue(sector, q.Data(0, r))
+	if err := q.Do(r); err != nil {
 		return err
 	}
 	p.writes.Add(1)
-	for i, number := range numbers {
-		p.acked[sector+i].Store(number)
-	}
+	p.Ack(sector, n)
 	if p.through {
-		p.raise(sector, numbers)
+		p.Promise(sector, p.Acked(nil, sector, n))
 	}
 	return nil
 }
 
 // flush has queue q flush what has completed on all queues.
-func (p *promise) flush(q *queue) error {
-	completed := make([]uint64, cutRoom)
-	for i := range completed {
-		completed[i] = p.acked[i].Load()
-	}
-	if err := q.do(blk.RequestFlush, 0, 0); err != nil {
+func (p *promise) flush(q *driver.Queue) error {
+	completed := p.Acked(nil, 0, cutRoom)
+	if err := q.Do(flushRequest); err != nil {
 		return err
 	}
 	p.flushes.Add(1)
-	p.raise(0, completed)
+	p.Promise(0, completed)
 	return nil
 }
 
-func (p *promise) raise(sector int, numbers []uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, n := range numbers {
-		p.floor[sector+i] = max(p.floor[sector+i], n)
-	}
-}
-
-// keptIn counts the sectors that do not hold what they must, and goes on from what there is.
-func (p *promise) keptIn(content []byte) (lost int, err error) {
-	for i := range p.floor {
-		b := content[i*SectorSize : (i+1)*SectorSize]
-		number := binary.LittleEndian.Uint64(b[8:])
-		want := make([]byte, SectorSize)
-		if number > 0 {
-			fill(want, uint64(i), number)
-		}
-		switch {
-		case !slices.Equal(b, want):
-			return lost, errors.Errorf("sector %d: garbage", i)
-		case number > p.issued[i].Load():
-			return lost, errors.Errorf("sector %d holds write %d, which was never made", i, number)
-		case number < p.floor[i]:
-			lost++
-		}
-		p.floor[i] = number
-		p.acked[i].Store(number)
-	}
-	return lost, nil
-}
-
-// fill makes what the sector holds after so many writes.
-func fill(b []byte, sector, number uint64) {
-	for i := 0; i < len(b); i += 16 {
-		binary.LittleEndian.PutUint64(b[i:], sector+1)
-		binary.LittleEndian.PutUint64(b[i+8:], number)
-	}
-}
-
 // writer writes its sectors until something fails.
-func (p *promise) writer(q *queue, id int, seed uint64) error {
+func (p *promise) writer(q *driver.Queue, id int, seed uint64) error {
 	r := rand.New(rand.NewPCG(seed, uint64(id)))
 	for {
 		n := 1 + r.IntN(maxSectors)
@@ -140,7 +88,7 @@ type ruin struct {
 // cut makes so many cuts. It returns how many sectors lost what they had to keep.
 func cut(t *testing.T, o Options, through bool, cuts int, options ...string) (broken int) {
 	t.Helper()
-	u := &ruin{promise: &promise{through: through}, disk: newDiskWith(t, cutDiskSize, o), options: options, seed: seed(t)}
+	u := &ruin{promise: &promise{Ledger: driver.NewLedger(cutRoom), through: through}, disk: newDiskWith(t, cutDiskSize, o), options: options, seed: seed(t)}
 	u.r = rand.New(rand.NewPCG(u.seed, 0))
 	for i := range cuts {
 		u.once(t, uint64(i))
@@ -175,13 +123,13 @@ func (u *ruin) once(t *testing.T, number uint64) {
 	m.dead.Store(true)
 	writers.Wait()
 	m.close(t)
-	lost, err := u.keptIn(u.disk.Content())
+	lost, err := u.Kept(u.disk.Content())
 	if err != nil {
 		t.Fatalf("cut %d, seed %#x: %v", number, u.seed, err)
 	}
 	u.broken += lost
 	for i, err := range failed {
-		if killFirst && !errors.Is(err, errDead) {
+		if killFirst && !errors.Is(err, driver.ErrDead) {
 			t.Errorf("writer %d failed before anything was killed: %v; vublk's log:\n%s", i, err, s.Log())
 		}
 	}

@@ -1,14 +1,11 @@
 package fusedisk
 
 import (
-	"encoding/binary"
 	"sync/atomic"
 	"testing"
-	"time"
-
-	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/test/driver"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
@@ -16,37 +13,23 @@ import (
 )
 
 const (
-	featureFlush virtio.Features = 1 << 9  // VIRTIO_BLK_F_FLUSH
-	featureWCE   virtio.Features = 1 << 11 // VIRTIO_BLK_F_CONFIG_WCE
-
-	configWriteback = 32 // offset of writeback in virtio_blk_config
-
-	statusOK   = 0
-	statusOpen = 0xff
-	headerSize = 16
-	room       = 16 << 10 // bytes of data that a request may carry
-
-	patience = 20 * time.Second
-	glance   = 10 * time.Millisecond // between looks at whether the back-end is dead
+	room     = 16 << 10 // bytes of data that a request may carry
+	patience = driver.Patience
 )
 
-// errDead tells that a back-end was killed.
-var errDead = errors.New("the back-end is dead")
+// flushRequest is a FLUSH.
+var flushRequest = driver.Request{Kind: blk.RequestFlush}
+
+// writePage is a request of one page.
+func writePage(sector uint64) driver.Request {
+	return driver.Request{Kind: blk.RequestOut, Sector: sector, Size: page}
+}
 
 // machine is a front-end with queues that each make one request at a time.
 type machine struct {
 	*vhostusertest.Frontend
-	queues []*queue
+	queues []*driver.Queue
 	dead   atomic.Bool
-}
-
-// queue belongs to one goroutine.
-type queue struct {
-	driver *virtiotest.Driver
-	dead   *atomic.Bool
-	cell   []byte // header, status
-	data   []byte
-	areas  [3]virtiotest.Area // header, data, status
 }
 
 // connect starts a machine. close ends it.
@@ -61,17 +44,10 @@ func connect(t *testing.T, socket string, queues int, decline virtio.Features) *
 	m := &machine{Frontend: f}
 	t.Cleanup(func() { m.close(t) })
 	for i := range queues {
-		q := &queue{driver: f.Queue(i), dead: &m.dead}
-		cell, err := f.Memory().Alloc(headerSize+1, 32)
+		q, err := driver.New(f.Queue(i), driver.Options{Room: room, Dead: &m.dead})
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := f.Memory().Alloc(room, 4096)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q.cell, q.data = f.Memory().Bytes(cell, headerSize+1), f.Memory().Bytes(data, room)
-		q.areas = [3]virtiotest.Area{{GPA: cell, Len: headerSize}, {GPA: data}, {GPA: cell + headerSize, Len: 1}}
 		m.queues = append(m.queues, q)
 	}
 	if err := f.Start(); err != nil {
@@ -91,70 +67,22 @@ func (m *machine) close(t *testing.T) {
 	}
 }
 
-// submit makes a request available; what is written is in q.data already.
-func (q *queue) submit(kind blk.RequestType, sector uint64, n int) error {
-	binary.LittleEndian.PutUint64(q.cell, uint64(kind))
-	binary.LittleEndian.PutUint64(q.cell[8:], sector)
-	q.cell[headerSize] = statusOpen
-	q.areas[1].Len = uint32(n)
-	r := virtiotest.Request{Readable: q.areas[:1], Writable: q.areas[2:]}
-	switch {
-	case n == 0:
-	case kind == blk.RequestIn:
-		r.Writable = q.areas[1:]
-	default:
-		r.Readable = q.areas[:2]
-	}
-	if _, err := q.driver.Add(r); err != nil {
-		return err
-	}
-	_, err := q.driver.Publish()
-	return err
+// ended tells whether the request of a queue has ended by now, without waiting for it.
+func ended(q *driver.Queue) (bool, error) {
+	_, ok, err := q.Next(0)
+	return ok, err
 }
 
-// done tells whether the request has ended well, within so much time.
-func (q *queue) done(limit time.Duration) (bool, error) {
-	for deadline := time.Now().Add(limit); ; {
-		switch _, ok, err := q.driver.Reap(); {
-		case err != nil:
-			return false, err
-		case ok && q.cell[headerSize] != statusOK:
-			return true, errors.Errorf("status %d", q.cell[headerSize])
-		case ok:
-			return true, nil
-		}
-		if q.driver.EnableCalls() {
-			continue
-		}
-		left := time.Until(deadline)
-		switch {
-		case q.dead.Load():
-			return false, errDead
-		case left <= 0:
-			return false, nil
-		}
-		if _, err := q.driver.WaitCall(min(left, glance)); err != nil {
-			return false, err
-		}
-	}
-}
-
-// do makes a request and waits for its end.
-func (q *queue) do(kind blk.RequestType, sector uint64, n int) error {
-	if err := q.submit(kind, sector, n); err != nil {
-		return err
-	}
-	ok, err := q.done(patience)
-	if err == nil && !ok {
-		err = errors.New("it does not end")
-	}
-	return errors.Wrapf(err, "%v of %d bytes at sector %d", kind, n, sector)
+// end waits for the request of a queue.
+func end(q *driver.Queue) (bool, error) {
+	_, ok, err := q.Next(patience)
+	return ok, err
 }
 
 // pair is a synced write.
-func (q *queue) pair(sector uint64) error {
-	if err := q.do(blk.RequestOut, sector, 4096); err != nil {
+func pair(q *driver.Queue, sector uint64) error {
+	if err := q.Do(writePage(sector)); err != nil {
 		return err
 	}
-	return q.do(blk.RequestFlush, 0, 0)
+	return q.Do(flushRequest)
 }

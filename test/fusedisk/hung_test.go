@@ -3,7 +3,7 @@ package fusedisk
 import (
 	"testing"
 
-	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/test/driver"
 )
 
 // TestHungDisks: 16 disks whose fdatasync hangs do not stop a 17th, whatever workers they share.
@@ -25,7 +25,7 @@ func TestHungDisks(t *testing.T) {
 			last := connect(t, s.sockets[hung], 1, 0)
 			before := disks[hung].Counts()
 			for i := range pairs {
-				if err := last.queues[0].pair(uint64(i) * 8); err != nil {
+				if err := pair(last.queues[0], uint64(i)*8); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -47,7 +47,7 @@ func TestHungDisks(t *testing.T) {
 
 // hungFlush is a FLUSH whose fdatasync is held.
 type hungFlush struct {
-	queue *queue
+	queue *driver.Queue
 	hold  *Hold
 }
 
@@ -56,10 +56,10 @@ func hang(t *testing.T, d *Disk, socket string) *hungFlush {
 	t.Helper()
 	f := &hungFlush{queue: connect(t, socket, 1, 0).queues[0], hold: d.HoldFsyncs()}
 	t.Cleanup(f.hold.Release)
-	if err := f.queue.do(blk.RequestOut, 0, page); err != nil {
+	if err := f.queue.Do(writePage(0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.queue.submit(blk.RequestFlush, 0, 0); err != nil {
+	if err := f.queue.Submit(0, flushRequest); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -68,8 +68,8 @@ func hang(t *testing.T, d *Disk, socket string) *hungFlush {
 // check demands that the FLUSH has not ended. It returns 1 when its fdatasync has reached the disk.
 func (f *hungFlush) check(t *testing.T) (reached int) {
 	t.Helper()
-	if ended, err := f.queue.done(0); ended || err != nil {
-		t.Errorf("a FLUSH has ended (%v, %v), its fdatasync has not", ended, err)
+	if ok, err := ended(f.queue); ok || err != nil {
+		t.Errorf("a FLUSH has ended (%v, %v), its fdatasync has not", ok, err)
 	}
 	select {
 	case <-f.hold.Met():
@@ -83,7 +83,7 @@ func (f *hungFlush) check(t *testing.T) (reached int) {
 func (f *hungFlush) end(t *testing.T) {
 	t.Helper()
 	f.hold.Release()
-	if ended, err := f.queue.done(patience); !ended || err != nil {
-		t.Errorf("the FLUSH after the release: %v, %v", ended, err)
+	if ok, err := end(f.queue); !ok || err != nil {
+		t.Errorf("the FLUSH after the release: %v, %v", ok, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/test/driver"
 )
 
 const (
@@ -36,13 +37,13 @@ func besideHungFlush(t *testing.T, d *Disk, path string, begin func() *Hold, kin
 	s := serve(t, []string{path, other.Path()}, "--workers=1")
 	m, o := connect(t, s.sockets[0], 2, 0), connect(t, s.sockets[1], 1, 0)
 	flusher := m.queues[1]
-	if err := flusher.do(blk.RequestOut, 0, page); err != nil {
+	if err := flusher.Do(writePage(0)); err != nil {
 		t.Fatal(err)
 	}
 	hold := begin()
 	defer hold.Release()
 	before := d.Counts()
-	if err := flusher.submit(blk.RequestFlush, 0, 0); err != nil {
+	if err := flusher.Submit(0, flushRequest); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -58,8 +59,8 @@ func besideHungFlush(t *testing.T, d *Disk, path string, begin func() *Hold, kin
 			t.Error(err)
 		}
 	}
-	if ended, err := flusher.done(0); ended || err != nil {
-		t.Errorf("the FLUSH has ended (%v, %v), its fdatasync has not", ended, err)
+	if ok, err := ended(flusher); ok || err != nil {
+		t.Errorf("the FLUSH has ended (%v, %v), its fdatasync has not", ok, err)
 	}
 	if t.Failed() {
 		return
@@ -67,17 +68,17 @@ func besideHungFlush(t *testing.T, d *Disk, path string, begin func() *Hold, kin
 	got := d.Counts().Minus(before)
 	t.Logf("beside a hung fdatasync: %d of each of %v on this disk, %d reads and writes each on another", beside, kinds, beside)
 	hold.Release()
-	if ended, err := flusher.done(patience); !ended || err != nil {
-		t.Errorf("the FLUSH after the release: %v, %v", ended, err)
+	if ok, err := end(flusher); !ok || err != nil {
+		t.Errorf("the FLUSH after the release: %v, %v", ok, err)
 	}
 	t.Logf("this disk has seen %+v, and %+v in the end", got, d.Counts().Minus(before))
 }
 
 // work makes requests of each kind, after one another.
-func work(q *queue, kinds ...blk.RequestType) error {
+func work(q *driver.Queue, kinds ...blk.RequestType) error {
 	for i := range beside {
 		for _, kind := range kinds {
-			if err := q.do(kind, uint64(8+i*8), page); err != nil {
+			if err := q.Do(driver.Request{Kind: kind, Sector: uint64(8 + i*8), Size: page}); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/test/driver"
 )
 
 // TestFlushesJoinTheNext: who flushes while an fdatasync runs is not served by that one, which may have begun before the
@@ -18,14 +19,14 @@ func TestFlushesJoinTheNext(t *testing.T) {
 	before := h.disk.Counts().Fsyncs
 	var hold *Hold
 	for i, q := range m.queues[:flushers] {
-		if err := q.do(blk.RequestOut, uint64(8*i), page); err != nil {
+		if err := q.Do(writePage(uint64(8 * i))); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
 			hold = h.hang(t)
 			defer hold.Release()
 		}
-		if err := q.submit(blk.RequestFlush, 0, 0); err != nil {
+		if err := q.Submit(0, flushRequest); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
@@ -38,14 +39,14 @@ func TestFlushesJoinTheNext(t *testing.T) {
 	}
 	// The worker has turned so often that it has seen all that came before.
 	for range turns {
-		if err := reader.do(blk.RequestIn, 0, page); err != nil {
+		if err := reader.Do(driver.Request{Kind: blk.RequestIn, Size: page}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	hold.Release()
 	for i, q := range m.queues[:flushers] {
-		if ended, err := q.done(patience); !ended || err != nil {
-			t.Errorf("FLUSH %d: %v, %v", i, ended, err)
+		if ok, err := end(q); !ok || err != nil {
+			t.Errorf("FLUSH %d: %v, %v", i, ok, err)
 		}
 	}
 	got := h.disk.Counts().Fsyncs - before

@@ -3,7 +3,7 @@ package fusedisk
 import (
 	"testing"
 
-	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/test/driver"
 	"github.com/vublk/vublk/virtio"
 )
 
@@ -24,9 +24,9 @@ func TestWhatTheDiskSees(t *testing.T) {
 		{name: "writeback", options: []string{"--cache=writeback"}, want: []Counts{back}},
 		{name: "writethrough", options: []string{"--cache=writethrough"}, want: []Counts{through}},
 		{name: "unsafe", options: []string{"--cache=unsafe"}, want: []Counts{{Writes: writes}}},
-		{name: "flush not negotiated", decline: featureFlush, want: []Counts{through}},
-		{name: "config-wce not negotiated", options: []string{"--config-wce"}, decline: featureWCE, want: []Counts{back}},
-		{name: "config-wce without flush", options: []string{"--config-wce"}, decline: featureFlush, want: []Counts{through}},
+		{name: "flush not negotiated", decline: driver.FeatureFlush, want: []Counts{through}},
+		{name: "config-wce not negotiated", options: []string{"--config-wce"}, decline: driver.FeatureWCE, want: []Counts{back}},
+		{name: "config-wce without flush", options: []string{"--config-wce"}, decline: driver.FeatureFlush, want: []Counts{through}},
 		{
 			name: "config-wce", options: []string{"--config-wce"}, toggle: []byte{0, 1, 0},
 			want: []Counts{back, through, back, through}, // a FLUSH finds everything stable
@@ -35,7 +35,7 @@ func TestWhatTheDiskSees(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDisk(t, mib)
 			m := connect(t, serve(t, []string{d.Path()}, c.options...).sockets[0], 1, c.decline)
-			q, flush := m.queues[0], m.Features().Has(featureFlush)
+			q, flush := m.queues[0], m.Features().Has(driver.FeatureFlush)
 			if c.name == "unsafe" && !flush {
 				t.Error("FLUSH is not offered")
 			}
@@ -45,11 +45,11 @@ func TestWhatTheDiskSees(t *testing.T) {
 				}
 				before := d.Counts()
 				for n := range writes {
-					if err := q.do(blk.RequestOut, uint64(n)*8, 4096); err != nil {
+					if err := q.Do(writePage(uint64(n) * 8)); err != nil {
 						t.Fatal(err)
 					}
 					if flush && n%flushEvery == flushEvery-1 {
-						if err := q.do(blk.RequestFlush, 0, 0); err != nil {
+						if err := q.Do(flushRequest); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -68,16 +68,16 @@ func TestWhatTheDiskSees(t *testing.T) {
 func (m *machine) toggle(t *testing.T, d *Disk, writeback byte) {
 	t.Helper()
 	q := m.queues[0]
-	if err := q.do(blk.RequestOut, 0, 4096); err != nil {
+	if err := q.Do(writePage(0)); err != nil {
 		t.Fatal(err)
 	}
 	before := d.Counts()
-	if err := m.SetConfig(configWriteback, []byte{writeback}); err != nil {
+	if err := m.SetConfig(driver.ConfigWriteback, []byte{writeback}); err != nil {
 		t.Fatal(err)
 	}
 	got := d.Counts().Minus(before).Fsyncs
 	t.Logf("writeback becomes %d: %d fsyncs", writeback, got)
-	if b, err := m.Config(configWriteback, 1); err != nil || b[0] != writeback {
+	if b, err := m.Config(driver.ConfigWriteback, 1); err != nil || b[0] != writeback {
 		t.Errorf("writeback reads %v, %v after %d was set", b, err, writeback)
 	}
 	if want := 1 - int(writeback); got != want {

@@ -36,7 +36,7 @@ func TestRealDisk(t *testing.T) {
 	}
 	block := make([]byte, 4096)
 	for range 3 {
-		guest := rate(func(i int) error { return m.queues[0].pair(uint64(i) * 8) })
+		guest := rate(func(i int) error { return pair(m.queues[0], uint64(i)*8) })
 		host := rate(func(i int) error {
 			if _, err := f.WriteAt(block, int64(i)*4096); err != nil {
 				return err

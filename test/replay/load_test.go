@@ -1,17 +1,16 @@
 package replay
 
 import (
-	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/test/driver"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
@@ -19,23 +18,15 @@ import (
 )
 
 const (
-	featureFlush virtio.Features = 1 << 9  // VIRTIO_BLK_F_FLUSH
-	featureWCE   virtio.Features = 1 << 11 // VIRTIO_BLK_F_CONFIG_WCE
+	featureFlush = driver.FeatureFlush
+	featureWCE   = driver.FeatureWCE
 
-	configWriteback = 32 // offset of writeback in virtio_blk_config
-
-	statusOK   = 0
-	statusOpen = 0xff
-	headerSize = 16
-
-	sectorSize  = 512
+	sectorSize  = driver.SectorSize
 	ownSectors  = 64 // of each queue
 	maxSectors  = 8  // of one write
 	maxQueues   = 4
 	loadSectors = ownSectors * maxQueues
 	loadSize    = loadSectors * sectorSize
-
-	patience = 20 * time.Second
 )
 
 // promise is what the disk has to hold, because a request was answered OK.
@@ -56,69 +47,14 @@ type load struct {
 	want    int64
 	seed    uint64
 
-	issued, acked [loadSectors]atomic.Uint64
-	made          atomic.Int64 // promises
-	grown         atomic.Int64 // of these: with a log that has grown since the one before
-	writes        atomic.Int64
+	ledger *driver.Ledger
+	made   atomic.Int64 // promises
+	grown  atomic.Int64 // of these: with a log that has grown since the one before
+	writes atomic.Int64
 
 	mu       sync.Mutex
 	last     uint64
 	promises []promise
-}
-
-// queue belongs to one goroutine.
-type queue struct {
-	driver *virtiotest.Driver
-	cell   []byte // header, status
-	data   []byte
-	areas  [3]virtiotest.Area // header, data, status
-}
-
-func newQueue(t *testing.T, f *vhostusertest.Frontend, i int) *queue {
-	t.Helper()
-	const room = maxSectors * sectorSize
-	cell, err := f.Memory().Alloc(headerSize+1, 32)
-	must(t, err)
-	data, err := f.Memory().Alloc(room, 4096)
-	must(t, err)
-	return &queue{
-		driver: f.Queue(i), cell: f.Memory().Bytes(cell, headerSize+1), data: f.Memory().Bytes(data, room),
-		areas: [3]virtiotest.Area{{GPA: cell, Len: headerSize}, {GPA: data}, {GPA: cell + headerSize, Len: 1}},
-	}
-}
-
-// do writes n bytes, which are in q.data already, or makes a request without data, and waits for its end.
-func (q *queue) do(kind blk.RequestType, sector uint64, n int) error {
-	binary.LittleEndian.PutUint64(q.cell, uint64(kind))
-	binary.LittleEndian.PutUint64(q.cell[8:], sector)
-	q.cell[headerSize] = statusOpen
-	q.areas[1].Len = uint32(n)
-	r := virtiotest.Request{Readable: q.areas[:1], Writable: q.areas[2:]}
-	if n > 0 {
-		r.Readable = q.areas[:2]
-	}
-	if _, err := q.driver.Add(r); err != nil {
-		return err
-	}
-	if _, err := q.driver.Publish(); err != nil {
-		return err
-	}
-	for deadline := time.Now().Add(patience); ; {
-		switch _, ok, err := q.driver.Reap(); {
-		case err != nil:
-			return err
-		case ok && q.cell[headerSize] != statusOK:
-			return errors.Errorf("%v of %d bytes at sector %d: status %d", kind, n, sector, q.cell[headerSize])
-		case ok:
-			return nil
-		}
-		if q.driver.EnableCalls() {
-			continue
-		}
-		if called, err := q.driver.WaitCall(time.Until(deadline)); err != nil || !called {
-			return errors.Errorf("%v of %d bytes at sector %d does not end: %v", kind, n, sector, err)
-		}
-	}
 }
 
 // run connects and works until enough is promised.
@@ -133,17 +69,19 @@ func (l *load) run(t *testing.T, socket string, queues int, decline virtio.Featu
 	l.through = !l.flushes
 	must(t, f.Start())
 	if l.off {
-		must(t, f.SetConfig(configWriteback, []byte{0}))
+		must(t, f.SetConfig(driver.ConfigWriteback, []byte{0}))
 	}
 	if f.Features().Has(featureWCE) { // then the field decides (virtio-v1.3 5.2.6.2)
-		b, err := f.Config(configWriteback, 1)
+		b, err := f.Config(driver.ConfigWriteback, 1)
 		must(t, err)
 		l.through = b[0] == 0
 	}
+	l.ledger = driver.NewLedger(loadSectors)
 	failed := make([]error, queues)
 	var writers sync.WaitGroup
 	for i := range queues {
-		q := newQueue(t, f, i)
+		q, err := driver.New(f.Queue(i), driver.Options{Room: maxSectors * sectorSize})
+		must(t, err)
 		writers.Go(func() { failed[i] = l.writer(q, i) })
 	}
 	writers.Wait()
@@ -154,7 +92,7 @@ func (l *load) run(t *testing.T, socket string, queues int, decline virtio.Featu
 
 // writer writes its sectors and flushes now and then. When the log does not grow it gives up: a back-end that never
 // flushes is not waited for.
-func (l *load) writer(q *queue, id int) error {
+func (l *load) writer(q *driver.Queue, id int) error {
 	r := rand.New(rand.NewPCG(l.seed, uint64(id)))
 	for l.grown.Load() < l.want && l.made.Load() < 4*l.want {
 		n := 1 + r.IntN(maxSectors)
@@ -170,32 +108,24 @@ func (l *load) writer(q *queue, id int) error {
 	return nil
 }
 
-func (l *load) write(q *queue, sector, n int) error {
-	numbers := make([]uint64, n)
-	for i := range numbers {
-		numbers[i] = l.issued[sector+i].Add(1)
-		fill(q.data[i*sectorSize:(i+1)*sectorSize], uint64(sector+i), numbers[i])
-	}
-	if err := q.do(blk.RequestOut, uint64(sector), n*sectorSize); err != nil {
+func (l *load) write(q *driver.Queue, sector, n int) error {
+	r := driver.Request{Kind: blk.RequestOut, Sector: uint64(sector), Size: n * sectorSize}
+	l.ledger.Issue(sector, q.Data(0, r))
+	if err := q.Do(r); err != nil {
 		return err
 	}
 	l.writes.Add(1)
-	for i, number := range numbers {
-		l.acked[sector+i].Store(number)
-	}
+	l.ledger.Ack(sector, n)
 	if l.through {
-		return l.promise(sector, numbers)
+		return l.promise(sector, l.ledger.Acked(nil, sector, n))
 	}
 	return nil
 }
 
 // flush flushes what has completed on all queues.
-func (l *load) flush(q *queue) error {
-	floor := make([]uint64, loadSectors)
-	for i := range floor {
-		floor[i] = l.acked[i].Load()
-	}
-	if err := q.do(blk.RequestFlush, 0, 0); err != nil {
+func (l *load) flush(q *driver.Queue) error {
+	floor := l.ledger.Acked(nil, 0, loadSectors)
+	if err := q.Do(driver.Request{Kind: blk.RequestFlush}); err != nil {
 		return err
 	}
 	return l.promise(0, floor)
@@ -255,7 +185,7 @@ func (l *load) judge(path string) (verdict, error) {
 // missing counts the sectors that do not hold what they must.
 func (p promise) missing(disk []byte) (n int) {
 	for i, floor := range p.floor {
-		if numberOf(disk, p.first+i) < floor {
+		if driver.NumberIn(disk[(p.first+i)*sectorSize:]) < floor {
 			n++
 		}
 	}
@@ -264,33 +194,15 @@ func (p promise) missing(disk []byte) (n int) {
 
 // plausible demands that each sector holds a write that was made, whole, and none older than at the point before.
 func (l *load) plausible(disk []byte, held []uint64) error {
-	want := make([]byte, sectorSize)
 	for i := range held {
-		number := numberOf(disk, i)
-		if clear(want); number > 0 {
-			fill(want, uint64(i), number)
+		number, err := l.ledger.Number(i, disk[i*sectorSize:])
+		if err == nil && number < held[i] {
+			err = errors.Errorf("sector %d holds write %d, and held %d already", i, number, held[i])
 		}
-		switch {
-		case !slices.Equal(disk[i*sectorSize:(i+1)*sectorSize], want):
-			return errors.Errorf("sector %d: garbage", i)
-		case number > l.issued[i].Load():
-			return errors.Errorf("sector %d holds write %d, which was never made", i, number)
-		case number < held[i]:
-			return errors.Errorf("sector %d holds write %d, and held %d already", i, number, held[i])
+		if err != nil {
+			return err
 		}
 		held[i] = number
 	}
 	return nil
-}
-
-// fill makes what the sector holds after so many writes.
-func fill(b []byte, sector, number uint64) {
-	for i := 0; i < len(b); i += 16 {
-		binary.LittleEndian.PutUint64(b[i:], sector+1)
-		binary.LittleEndian.PutUint64(b[i+8:], number)
-	}
-}
-
-func numberOf(disk []byte, sector int) uint64 {
-	return binary.LittleEndian.Uint64(disk[sector*sectorSize+8:])
 }
