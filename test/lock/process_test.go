@@ -58,15 +58,21 @@ func (p *process) await(text string) {
 // awaitByte waits until the process holds QEMU's lock on one byte of a file.
 func (p *process) awaitByte(path string, at int) {
 	p.t.Helper()
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		p.t.Fatal(err)
-	}
-	for deadline := time.Now().Add(patience); !holds(p.PID(), st.Ino, at); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !p.holdsByte(path, at); time.Sleep(2 * time.Millisecond) {
 		if !p.Running() || time.Now().After(deadline) {
 			p.t.Fatalf("never locked byte %d of %s, but wrote:\n%s", at, path, p.Log())
 		}
 	}
+}
+
+// holdsByte tells whether the process holds QEMU's lock on one byte of a file now.
+func (p *process) holdsByte(path string, at int) bool {
+	p.t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		p.t.Fatal(err)
+	}
+	return holds(p.PID(), st.Ino, at)
 }
 
 // holds looks for a lock among what a process has open (proc_pid_fdinfo(5)). Locks on adjacent bytes are one there.

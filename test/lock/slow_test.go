@@ -58,12 +58,13 @@ func (b *brake) take(p *process) {
 }
 
 // pull stops reads and writes: at a byte a second none of a test's life gets through.
-func (b *brake) pull() {
+func (b *brake) pull() { b.slow(1) }
+
+// slow lets so many bytes per second through, each way.
+func (b *brake) slow(rate int) {
 	b.t.Helper()
 	b.on = true
-	for _, way := range []string{"read", "write"} {
-		b.rule("blkio.throttle."+way+"_bps_device", b.device+" 1")
-	}
+	b.limit(rate)
 }
 
 // release lets everything go that was held back.
@@ -73,8 +74,13 @@ func (b *brake) release() {
 		return
 	}
 	b.on = false
+	b.limit(0)
+}
+
+func (b *brake) limit(rate int) {
+	b.t.Helper()
 	for _, way := range []string{"read", "write"} {
-		b.rule("blkio.throttle."+way+"_bps_device", b.device+" 0")
+		b.rule("blkio.throttle."+way+"_bps_device", fmt.Sprintf("%s %d", b.device, rate))
 	}
 }
 
