@@ -42,6 +42,10 @@ test: setup build ## set up, then every test: unit, race, model, hostile, guests
 prove: setup build ## the durability proofs, long: a quarter of an hour
 	VUBLK_PROVE=long $(GO) test -count=1 -p 1 -timeout 0 -v ./test/durability ./test/fusedisk ./test/replay ./test/lock
 
+.PHONY: prove-crash
+prove-crash: setup build ## more than 2,000 kill -9 under load, and qemu-storage-daemon beside it: ten minutes
+	VUBLK_PROVE=long $(GO) test -count=1 -timeout 0 -v ./test/crash
+
 .PHONY: race
 race: ## unit tests under the race detector
 	$(GO) test -race $(UNIT)

@@ -1,0 +1,45 @@
+package crash
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/vublk/vublk/internal/leaktest"
+	"github.com/vublk/vublk/test/e2e/guest"
+)
+
+// lab is what all tests share and none changes.
+var lab struct {
+	vublk string // the program under test
+	long  bool   // much time may be spent
+	seed  uint64
+}
+
+func TestMain(m *testing.M) {
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, "crash:", err)
+		os.Exit(1)
+	}
+	leaktest.Main(m)
+}
+
+func prepare() error {
+	lab.long = os.Getenv("VUBLK_PROVE") == "long"
+	lab.seed = rand.Uint64()
+	if text := os.Getenv("VUBLK_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 0, 64)
+		if err != nil {
+			return err
+		}
+		lab.seed = n
+	}
+	repo, err := guest.RepoRoot()
+	if err != nil {
+		return err
+	}
+	lab.vublk, err = guest.BuildVublk(repo)
+	return err
+}
