@@ -139,10 +139,10 @@ func (c *conn) recvmsg(b, oob []byte, flags, at int) (n, oobn, rflags int, err e
 			}
 		}
 		n, oobn, rflags, _, err = unix.Recvmsg(int(fd), b, oob, flags|unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
-		for err == unix.EINTR {
+		for errors.Is(err, unix.EINTR) {
 			n, oobn, rflags, _, err = unix.Recvmsg(int(fd), b, oob, flags|unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 		}
-		return err != unix.EAGAIN
+		return !errors.Is(err, unix.EAGAIN)
 	})
 	if readErr != nil {
 		err = readErr

@@ -116,7 +116,7 @@ func (s *Session) owe(m *message, frame []byte) *Owed {
 	if s.opts.Keeper == nil {
 		return nil
 	}
-	return &Owed{Message: append(m.header.append(nil), m.payload...), Reply: bytes.Clone(frame)}
+	return &Owed{Message: append(m.append(nil), m.payload...), Reply: bytes.Clone(frame)}
 }
 
 // logUnknown tells once per id that the front-end sends something that we do not know.

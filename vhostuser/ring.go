@@ -50,13 +50,15 @@ func (s *Session) getVringBase(m *message) ([]byte, error) {
 }
 
 // How a ring begins: with what the front-end says, or, in the place of a process that died, with what its record says.
+type origin uint8
+
 const (
-	begun   = false
-	resumed = true
+	begun origin = iota
+	resumed
 )
 
 // start makes a queue of the ring's configuration, all of which is judged here, and hands it to the device.
-func (s *Session) start(i int, how bool) error {
+func (s *Session) start(i int, how origin) error {
 	q, err := s.activate(i, how)
 	if err != nil {
 		return err
@@ -84,7 +86,7 @@ func (s *Session) start(i int, how bool) error {
 }
 
 // activate validates a ring's configuration. The queue gets duplicates of the descriptors.
-func (s *Session) activate(i int, how bool) (q *virtio.Queue, err error) {
+func (s *Session) activate(i int, how origin) (q *virtio.Queue, err error) {
 	if s.memory.table == nil {
 		return nil, errors.Errorf("ring %d is started without guest memory", i)
 	}

@@ -103,6 +103,7 @@ func (s *Supervisor) begin(program *os.File) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.o.Log.Info("worker started", "pid", p.pid())
 	if err := s.store.handOut(p.sock.Int()); err != nil {
 		s.o.Log.Debug("the worker does not take what is kept", "error", err) // it died: that is seen next
 	}

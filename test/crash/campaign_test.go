@@ -40,6 +40,7 @@ type mode struct {
 // modes are the lines of the table.
 var modes = []mode{
 	{name: "vublk, reconnect", maker: reconnecting, shapes: shapes, short: 60, long: 400},
+	{name: "vublk, resume", maker: resuming, shapes: shapes, short: 60, long: 400},
 	{name: "vublk, SIGTERM", maker: terminating, shapes: shapes, short: 10, long: 60, gentle: true},
 	{name: "qemu-storage-daemon", maker: daemon, shapes: splits, short: 20, long: 60, loses: true},
 }
@@ -53,6 +54,11 @@ func serve(socket, image string, r *rand.Rand, options ...string) []string {
 func reconnecting(dir, image string, r *rand.Rand) backend {
 	socket := filepath.Join(dir, "s")
 	return &restarted{dir: dir, socket: socket, argv: serve(socket, image, r)}
+}
+
+func resuming(dir, image string, r *rand.Rand) backend {
+	socket := filepath.Join(dir, "s")
+	return &supervised{restarted: restarted{dir: dir, socket: socket, argv: serve(socket, image, r, "--supervise", "--restart-limit=0")}}
 }
 
 func terminating(dir, image string, r *rand.Rand) backend {
