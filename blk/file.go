@@ -25,7 +25,11 @@ type FileOptions struct {
 	LockTimeout time.Duration
 	// Unlocked leaves the locks to a later call of Lock: a migration's destination.
 	Unlocked bool
-	Log      *slog.Logger
+	// Adopt takes the description Image, with the locks on it, and the claim Claim (-1: none) from a process that hands the
+	// image over alive, see FileDisk.Descriptors. OpenFile owns both.
+	Adopt        bool
+	Image, Claim int
+	Log          *slog.Logger
 }
 
 // FileDisk is a raw image: a regular file or a block device.
@@ -49,15 +53,21 @@ func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	fd, st, err := openImage(path, o)
+	fd, st, err := adoptImage(path, o)
+	if fd == nil && err == nil {
+		fd, st, err = openImage(path, o)
+	}
 	if err != nil {
 		return nil, err
 	}
 	d := &FileDisk{fd: fd, opt: o, plan: planLock(o.ReadOnly, o.Identity)}
 	d.info = DiskInfo{Name: path, ReadOnly: o.ReadOnly, Block: st.Mode&unix.S_IFMT == unix.S_IFBLK}
+	if o.Adopt && o.Claim >= 0 {
+		d.excl = sys.NewFD(o.Claim)
+	}
 	// The lock comes first: what describe tries out waits inside the kernel, deaf to signals, for direct I/O that another
 	// user or a dead predecessor has in flight.
-	if !o.Unlocked {
+	if !o.Unlocked && !o.Adopt {
 		err = d.Lock(ctx)
 	}
 	if err == nil {
@@ -146,6 +156,10 @@ func (d *FileDisk) Info() DiskInfo {
 	return info
 }
 
+// Descriptors returns the description that the I/O goes through, with the locks on it, and the exclusive claim on a block
+// device, -1: there is none. They stay the disk's; a duplicate of the first keeps the locks.
+func (d *FileDisk) Descriptors() (image, claim int) { return d.fd.Int(), d.excl.Int() }
+
 // FD implements RingDisk.
 func (d *FileDisk) FD() int { return d.fd.Int() }
 
@@ -155,18 +169,48 @@ func (d *FileDisk) Close() error {
 	return d.fd.Close()
 }
 
-// openImage opens path and says what is wrong with it in words that name the way out.
-func openImage(path string, o FileOptions) (*sys.FD, unix.Stat_t, error) {
+// adoptImage takes the description that another process had, if there is one. Its flags must be what we would have opened it
+// with.
+func adoptImage(path string, o FileOptions) (*sys.FD, unix.Stat_t, error) {
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return nil, st, openError(path, err, o)
+	if !o.Adopt {
+		return nil, st, nil
 	}
+	fd := sys.NewFD(o.Image)
+	flags, err := unix.FcntlInt(uintptr(fd.Int()), unix.F_GETFL, 0)
+	if err == nil {
+		err = unix.Fstat(fd.Int(), &st)
+	}
+	const matter = unix.O_ACCMODE | unix.O_DIRECT
+	if err == nil && flags&matter != openFlags(o)&matter {
+		err = errors.New("the process before has opened it with other --read-only or --direct options: use the same")
+	}
+	if err != nil {
+		_ = fd.Close()
+		if o.Claim >= 0 {
+			_ = unix.Close(o.Claim)
+		}
+		return nil, st, errors.Wrapf(err, "take over %s", path)
+	}
+	return fd, st, nil
+}
+
+func openFlags(o FileOptions) int {
 	flags := unix.O_CLOEXEC | unix.O_RDWR
 	if o.ReadOnly {
 		flags = unix.O_CLOEXEC | unix.O_RDONLY
 	}
 	if !o.Buffered {
 		flags |= unix.O_DIRECT
+	}
+	return flags
+}
+
+// openImage opens path and says what is wrong with it in words that name the way out.
+func openImage(path string, o FileOptions) (*sys.FD, unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return nil, st, openError(path, err, o)
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -176,7 +220,7 @@ func openImage(path string, o FileOptions) (*sys.FD, unix.Stat_t, error) {
 	default:
 		return nil, st, errors.Errorf("%s is neither a regular file nor a block device", path)
 	}
-	n, err := unix.Open(path, flags, 0)
+	n, err := unix.Open(path, openFlags(o), 0)
 	if err != nil {
 		return nil, st, openError(path, err, o)
 	}

@@ -84,6 +84,9 @@ func (s *Session) concludeAck(m *message, ack, ok bool) error {
 // conclude takes a message that was handled out of the socket and answers it. A process that dies anywhere in here leaves
 // enough behind for its successor to know what is left to do, see Resume.
 func (s *Session) conclude(m *message, body []byte, reply bool) error {
+	if s.running == 0 {
+		s.backend.setRunning(false) // before the front-end hears that the last ring has stopped; of a start, see loop
+	}
 	fd := s.replyFD
 	defer func() {
 		_ = fd.Close()

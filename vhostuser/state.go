@@ -1,6 +1,8 @@
 package vhostuser
 
 import (
+	"slices"
+
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/sys"
@@ -221,4 +223,36 @@ func (st *State) each(visit func(*Descriptor)) {
 		}
 		visit(d)
 	}
+}
+
+// Duplicate returns the State with descriptors of its own, which done closes.
+func (st *State) Duplicate() (dup *State, done func(), err error) {
+	var own []*sys.FD
+	done = func() {
+		for _, f := range own {
+			_ = f.Close()
+		}
+	}
+	fds := map[uint64]int{}
+	for _, d := range st.Descriptors() {
+		f, err := sys.NewFD(d.FD).Dup()
+		if err != nil {
+			done()
+			return nil, nil, err
+		}
+		own = append(own, f)
+		fds[d.ID] = f.Int()
+	}
+	one := *st
+	one.Memory, one.Rings = slices.Clone(st.Memory), slices.Clone(st.Rings)
+	for _, b := range []**BufferState{&one.Inflight, &one.Private} {
+		if *b != nil {
+			copied := **b
+			*b = &copied
+		}
+	}
+	return &one, done, one.Bind(func(id uint64) (int, bool) {
+		fd, ok := fds[id]
+		return fd, ok
+	})
 }

@@ -54,6 +54,7 @@ type serveFlags struct {
 	workers int
 	poll    string
 	super   *cli.SuperviseOptions
+	take    bool
 	log     *cli.LogOptions
 }
 
@@ -72,7 +73,7 @@ func serveCommand(stderr io.Writer) *cobra.Command {
 			return err
 		}
 		o := cli.ServeOptions{
-			Definitions: definitions, Where: where, Workers: f.workers, Poll: f.poll, Log: f.log, Stderr: stderr,
+			Definitions: definitions, Where: where, TakeOver: f.take, Workers: f.workers, Poll: f.poll, Log: f.log, Stderr: stderr,
 		}
 		if f.super.Wanted() {
 			return cli.Supervise(f.super, o)
@@ -97,6 +98,8 @@ func (f *serveFlags) add(flags *pflag.FlagSet) {
 	flags.Var((*pollMode)(&f.poll), "poll", "how long an idle worker looks for work before it sleeps; DURATION is like 50us")
 	cli.Group(flags, process, "workers", "poll")
 	f.super = cli.AddSuperviseOptions(flags)
+	flags.BoolVar(&f.take, "take-over", false, "take the exports over from the vublk that serves them now, without their guests' noticing")
+	cli.Group(flags, process, "take-over")
 	f.log = cli.AddLogOptions(flags)
 	cli.AddPrintCapabilities(flags)
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/cli/clitest"
+
+	"github.com/vublk/vublk/vhostuser"
+	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -32,6 +35,9 @@ func attach(t *testing.T, p *clitest.Process, path string, n int) net.Conn {
 	t.Helper()
 	c, err := net.Dial("unix", path)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write(vhostusertest.Message{Request: vhostuser.RequestSetOwner, Flags: vhostusertest.FlagVersion}.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(clitest.Patience); strings.Count(p.Stderr(), "front-end attached") < n; time.Sleep(time.Millisecond) {
@@ -140,7 +146,7 @@ func TestStaleSocketIsReplacedAndALiveOneIsNot(t *testing.T) {
 	if status != 2 || !strings.Contains(stderr, socket+": socket is in use by a running process") {
 		t.Fatalf("alive: status %d: %s", status, stderr)
 	}
-	if err := attach(t, first, socket, 2).Close(); err != nil { // the second process's probe was the first
+	if err := attach(t, first, socket, 1).Close(); err != nil { // the second process's probe was nobody
 		t.Fatal(err)
 	}
 	first.Signal(syscall.SIGKILL)

@@ -31,6 +31,7 @@ const spareProcs = 3
 type ServeOptions struct {
 	Definitions []export.Definition
 	Where       string // where the options were written, for messages: "--", "--export "
+	TakeOver    bool   // the exports are served by another process, which gives them up
 	Workers     int    // 0: the CPUs this process may run on
 	Poll        string
 	Log         *LogOptions
@@ -47,8 +48,10 @@ type server struct {
 	hangup   chan os.Signal // SIGHUP
 	holder   *resume.Holder // nil: nobody takes our place
 	handOver chan error     // nil: the holder wants that; an error: it has died
-	registry *export.Registry
-	exports  []*export.Export
+
+	inherited bool // a predecessor has left something
+	registry  *export.Registry
+	exports   []*export.Export
 }
 
 // Serve runs the exports until SIGTERM or SIGINT, or until all of them have ended by themselves. The error it returns
@@ -99,6 +102,12 @@ func (s *server) start() error {
 	if err := s.inherit(); err != nil {
 		return err
 	}
+	// A successor under a supervisor has the same options and nobody to take over from.
+	if s.o.TakeOver && !s.inherited {
+		if err := registry.TakeOver(s.o.Definitions); err != nil {
+			return Usage(export.Under(s.o.Where, err))
+		}
+	}
 	for _, d := range s.o.Definitions {
 		e, err := registry.Create(d)
 		if err != nil {
@@ -140,6 +149,7 @@ func (s *server) inherit() error {
 	}
 	kept, err := s.holder.Inherited()
 	s.registry.Inherit(kept)
+	s.inherited = len(kept) > 0
 	if err != nil {
 		return err
 	}

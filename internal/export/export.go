@@ -25,6 +25,7 @@ type Export struct {
 	holder   *resume.Holder // keeps what a successor of this process needs; nil: nobody does
 	prefix   string         // of the names of it
 	heritage heritage       // what a predecessor has left; the runner's
+	takeOver *TakeOver      // the predecessor lives, and hands over; nil: not so
 	handing  atomic.Bool    // told to leave everything to the holder
 
 	state   state
@@ -115,7 +116,9 @@ func (e *Export) run() {
 
 // close ends the export because of err, or because it was told to.
 func (e *Export) close(err error) {
-	if err = e.ignoreCancel(err); e.handing.Load() && e.parts.socket != nil {
+	err = e.ignoreCancel(err)
+	e.stop() // those who wait at the socket leave
+	if e.handing.Load() && e.parts.socket != nil {
 		e.parts.socket.leave()
 		e.parts.socket = nil
 	}
@@ -123,7 +126,6 @@ func (e *Export) close(err error) {
 		err = closeErr
 	}
 	e.err = err
-	e.stop()
 	e.state.change(Closed)
 	if !e.listened {
 		close(e.ready)
@@ -142,30 +144,38 @@ func (e *Export) serve() error {
 		e.log.Error("session ended", "error", err)
 	}
 	for {
-		if e.handing.Load() {
-			return errHandedOver
-		}
 		if e.State() != Listening {
 			e.state.change(Listening)
 		}
-		conn, err := e.parts.socket.next(e.ctx)
-		if errors.Is(err, io.EOF) {
+		conn, order, err := e.parts.socket.next(e.ctx)
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
+		case order != nil:
+			if e.obey(order) {
+				return errHandedOver
+			}
+			continue
 		}
 		err = e.attend(conn)
-		if e.ctx.Err() != nil || e.handing.Load() {
-			return err
-		}
-		if _, single := e.parts.socket.(*once); single {
+		if e.ctx.Err() != nil || e.handing.Load() || single {
 			return err
 		}
 		if err != nil {
 			e.log.Error("session ended", "error", err)
 		}
 	}
+}
+
+// obey does what an operator asks for while there is no session. It returns whether that was the end.
+func (e *Export) obey(c *call) (end bool) {
+	if c.do == doTakeOver {
+		return e.surrender(c, nil)
+	}
+	c.grant(e.giveFree())
+	return false
 }
 
 // attend runs one session to its end.
@@ -194,20 +204,21 @@ func (e *Export) device() vhostuser.Device {
 
 // attendSession runs a session to its end, and brings everything it wrote to stable storage.
 func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
-	e.session.Store(session)
-	if e.handing.Load() {
-		session.Suspend()
+	order, err := e.runSession(session)
+	for errors.Is(err, vhostuser.ErrSuspended) {
+		if order == nil || order.do == doTakeOver && e.surrender(order, session) {
+			e.state.change(Draining)
+			return e.handOver(session, k)
+		}
+		if order.do == doRelease {
+			order.grant(e.giveFreeUnder(session))
+		}
+		if session, err = e.takeBack(session, k); err == nil {
+			order, err = e.runSession(session)
+		}
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- session.Serve(e.ctx) }()
-	err := e.awaitEnd(ended)
-	e.session.Store(nil)
-	// Every queue is drained now.
-	if e.parts.gate != nil {
-		e.parts.gate.settle() // also when the flush fails: the next session makes an attempt of its own
-	}
-	if errors.Is(err, vhostuser.ErrSuspended) {
-		return e.handOver(session, k)
+	if e.State() == Attached {
+		e.state.change(Draining)
 	}
 	k.drop()
 	if err := e.parts.device.Flush(); err != nil {
@@ -217,23 +228,38 @@ func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
 		e.parts.gate.release()
 	}
 	e.log.Info("front-end has gone")
-	return err
-}
-
-// awaitEnd returns what the session ended with; nil when it was told to end.
-func (e *Export) awaitEnd(ended <-chan error) error {
-	var err error
-	select {
-	case err = <-ended:
-		e.state.change(Draining)
-	case <-e.ctx.Done():
-		e.state.change(Draining)
-		err = <-ended
-	}
 	if e.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// runSession runs a session until it ends, or is suspended (vhostuser.ErrSuspended): because of an operator's order, or,
+// without one, to be left to the holder. Every queue is drained then.
+func (e *Export) runSession(session *vhostuser.Session) (order *call, err error) {
+	e.session.Store(session)
+	if e.handing.Load() {
+		session.Suspend()
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- session.Serve(e.ctx) }()
+	select {
+	case err = <-ended:
+	case <-e.ctx.Done():
+		e.state.change(Draining)
+		err = <-ended
+	case order = <-e.parts.calls():
+		session.Suspend()
+		err = <-ended
+	}
+	if order != nil && !errors.Is(err, vhostuser.ErrSuspended) {
+		order.refuse(errors.New("the front-end has gone in this moment"))
+	}
+	e.session.Store(nil)
+	if e.parts.gate != nil {
+		e.parts.gate.settle() // also when the flush fails: the next session makes an attempt of its own
+	}
+	return order, err
 }
 
 // fail ends the session that runs, if any. It does not block.

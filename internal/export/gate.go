@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"github.com/pkg/errors"
+
 	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/virtio"
 )
@@ -94,6 +96,21 @@ func (g *gate) settle() {
 	g.cancel()
 	<-g.ended
 	g.cancel = nil
+}
+
+// giveFree gives the image free although the front-end is there, at an operator's word: its guest was migrated away while it
+// was paused. The next ring start takes it again.
+func (g *gate) giveFree() error {
+	g.settle()
+	if err := g.Flush(); err != nil {
+		return errors.Wrap(err, "the image is kept: its writes cannot be brought to stable storage")
+	}
+	if g.locked.Swap(false) {
+		g.SetHeld(true)
+		g.file.Unlock()
+		g.log.Info("the image is given free, as an operator wants it")
+	}
+	return nil
 }
 
 // release gives the image free once its last request is on stable storage. The next ring start takes it again. A

@@ -27,7 +27,7 @@ func inherit(fd int, log *slog.Logger) (socket, error) {
 		if err != nil {
 			return nil, &OptionError{Option: "fd", Value: strconv.Itoa(fd), Reason: err.Error()}
 		}
-		return &listener{l: l.(*net.UnixListener), log: log}, nil
+		return newListener(l.(*net.UnixListener), log), nil
 	}
 	conn, err := net.FileConn(f)
 	if err != nil {

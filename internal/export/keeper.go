@@ -57,9 +57,9 @@ type keeper struct {
 	log     *slog.Logger
 }
 
-// newKeeper begins to keep a session; nil without a holder.
+// newKeeper begins to keep a session; nil without a holder, and for a disk that ends with the process.
 func (e *Export) newKeeper() *keeper {
-	if e.holder == nil {
+	if e.holder == nil || e.def.Disk.Store.Kind == storeMem {
 		return nil
 	}
 	k := e.emptyKeeper(strconv.FormatInt(time.Now().UnixNano(), 36))
@@ -223,6 +223,9 @@ func (e *Export) load(session string) (*keeper, vhostuser.Step, error) {
 func (e *Export) forget(k *keeper) {
 	for kind, f := range e.heritage {
 		_ = f.Close()
+		if e.takeOver != nil {
+			continue // no holder has had it
+		}
 		if k != nil {
 			if id, ok := strings.CutPrefix(kind, kindFile+k.session+"-"); ok {
 				if n, err := strconv.ParseUint(id, 10, 64); err == nil && k.stored[n] {

@@ -13,6 +13,7 @@ import (
 func (e *Export) openDisk() error {
 	p := &e.parts
 	d := e.def.Disk
+	incoming := d.Incoming && e.heritage[kindImage] == nil // else it comes with its lock
 	var file *blk.FileDisk
 	switch d.Store.Kind {
 	case storeNull:
@@ -25,15 +26,17 @@ func (e *Export) openDisk() error {
 		p.disk = mem
 	default:
 		var err error
+		image, claim := e.heritage.take(kindImage), e.heritage.take(kindClaim)
 		file, err = blk.OpenFile(e.ctx, d.File, blk.FileOptions{
+			Image: image.Disown(), Claim: claim.Disown(), Adopt: image != nil,
 			ReadOnly: d.ReadOnly, Buffered: !d.Direct, Identity: e.identity(),
-			LockTimeout: d.LockTimeout, Unlocked: d.Incoming, Log: e.log,
+			LockTimeout: d.LockTimeout, Unlocked: incoming, Log: e.log,
 		})
 		if err != nil {
 			return err
 		}
 		p.disk = file
-		if !d.Incoming { // else the gate looks when it has the lock
+		if !incoming { // else the gate looks when it has the lock
 			err = file.Changed() // while we waited
 		}
 		if err != nil {
@@ -45,7 +48,7 @@ func (e *Export) openDisk() error {
 	device, err := e.pool.NewDevice(p.disk, blk.DeviceOptions{
 		Name: e.def.Name, NumQueues: dev.NumQueues, ReadOnly: d.ReadOnly,
 		LogicalBlockSize: dev.LogicalBlockSize, PhysicalBlockSize: dev.PhysicalBlockSize,
-		Serial: dev.Serial, Cache: dev.Cache, FlushError: dev.FlushError, ConfigWCE: dev.ConfigWCE, Held: d.Incoming,
+		Serial: dev.Serial, Cache: dev.Cache, FlushError: dev.FlushError, ConfigWCE: dev.ConfigWCE, Held: incoming,
 		Log: e.log, Fail: e.fail,
 	})
 	if err != nil {
@@ -53,10 +56,18 @@ func (e *Export) openDisk() error {
 	}
 	p.device = device
 	if file != nil {
-		p.gate = newGate(device, file, !d.Incoming, e.fail)
+		p.gate = newGate(device, file, !incoming, e.fail)
 		p.gate.log, p.gate.changed, p.gate.sizes.allowShrink = e.log, e.configChanged, d.AllowShrink
 	}
 	return nil
+}
+
+// calls brings operators; without a socket there are none.
+func (p *parts) calls() <-chan *call {
+	if p.socket == nil {
+		return nil
+	}
+	return p.socket.calls()
 }
 
 // close releases the parts in the opposite order: nobody is let in, nothing runs, the lock goes last. It returns the

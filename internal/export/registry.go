@@ -33,8 +33,9 @@ type Registry struct {
 	holder *resume.Holder
 
 	mu      sync.Mutex
-	kept    map[string]*sys.FD // what no export has claimed
-	exports map[string]*Export // by name
+	taking  map[string]*TakeOver // by export
+	kept    map[string]*sys.FD   // what no export has claimed
+	exports map[string]*Export   // by name
 	closed  bool
 }
 
@@ -84,6 +85,10 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 			delete(r.kept, name)
 		}
 	}
+	if t := r.taking[d.Name]; t != nil {
+		e.takeOver, e.heritage = t, t.kept
+		delete(r.taking, d.Name)
+	}
 	if err := e.checkHeritage(); err != nil {
 		return nil, errors.Wrapf(err, "export %s", d.Name)
 	}
@@ -97,6 +102,27 @@ func (r *Registry) Inherit(kept map[string]*sys.FD) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kept = kept
+}
+
+// TakeOver asks the processes that serve definitions to give them up to this one. Their guests wait from now on, until the
+// exports that are created next have started, or this process ends: then they go on where they were.
+func (r *Registry) TakeOver(definitions []Definition) error {
+	taking := map[string]*TakeOver{}
+	for _, d := range definitions {
+		d = d.withDefaults()
+		t, err := BeginTakeOver(d)
+		if err != nil {
+			for _, other := range taking {
+				other.Abort()
+			}
+			return err
+		}
+		taking[d.Name] = t
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taking = taking
+	return nil
 }
 
 // Disown gives up what a predecessor has left and no export has claimed: connections of exports that are no longer served.

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/blk"
+
+	"github.com/vublk/vublk/vhostuser"
+	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
 func newRegistry(t *testing.T) *Registry {
@@ -58,6 +61,10 @@ func dial(t *testing.T, path string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("unix", path)
 	if err != nil {
+		t.Fatal(err)
+	}
+	// It is who speaks first that is a front-end.
+	if _, err := c.Write(vhostusertest.Message{Request: vhostuser.RequestSetOwner, Flags: vhostusertest.FlagVersion}.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -20,19 +20,10 @@ func (e *Export) resume() (resumed bool, err error) {
 		return false, nil
 	}
 	e.state.change(Attached)
-	k, step, err := e.load(session)
-	var s *vhostuser.Session
-	if err == nil {
-		o := e.sessionOptions()
-		o.Keeper = k
-		crashpoint.Reach("resume-loaded")
-		s, err = vhostuser.Resume(k.record.Session, step, e.device(), o)
-	}
+	s, k, err := e.revive(session)
+	e.forget(k)
 	if err != nil {
-		if k != nil {
-			k.drop()
-		}
-		e.forget(nil)
+		k.drop()
 		e.state.change(Draining)
 		e.state.change(Listening)
 		if errors.Is(err, errTooNew) {
@@ -42,14 +33,34 @@ func (e *Export) resume() (resumed bool, err error) {
 		return false, nil
 	}
 	crashpoint.Reach("resume-begun")
-	had := k.record.Capacity
-	e.forget(k)
-	if uint64(e.parts.disk.Info().Size) != had {
+	e.log.Info("session resumed")
+	if e.holder != nil {
+		go e.reportServed()
+	}
+	return true, e.attendSession(s, k)
+}
+
+// revive makes the session again. The keeper is what goes on keeping it, nil: nothing does.
+func (e *Export) revive(session string) (*vhostuser.Session, *keeper, error) {
+	k, step, err := e.load(session)
+	if err != nil {
+		return nil, k, err
+	}
+	left := k.record
+	if e.takeOver != nil { // its state is not with a holder yet
+		k.close()
+		k = e.newKeeper()
+	}
+	o := e.sessionOptions()
+	if k != nil {
+		o.Keeper = k
+	}
+	crashpoint.Reach("resume-loaded")
+	s, err := vhostuser.Resume(left.Session, step, e.device(), o)
+	if err == nil && uint64(e.parts.disk.Info().Size) != left.Capacity {
 		s.ConfigChanged()
 	}
-	e.log.Info("session resumed")
-	go e.reportServed()
-	return true, e.attendSession(s, k)
+	return s, k, err
 }
 
 // checkHeritage refuses, before anything else is begun, a state that this program must not touch.

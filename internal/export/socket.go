@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"github.com/pkg/errors"
@@ -14,8 +15,10 @@ import (
 
 // socket yields front-ends, one connection after the other. Only the runner uses it.
 type socket interface {
-	// next waits for a front-end. io.EOF: there will be no other.
-	next(ctx context.Context) (*net.UnixConn, error)
+	// next waits for a front-end, or an operator. io.EOF: there will be no other.
+	next(ctx context.Context) (*net.UnixConn, *call, error)
+	// calls brings operators while a front-end is served.
+	calls() <-chan *call
 	close() error
 	// leave is close for a socket that goes on in another process.
 	leave()
@@ -36,7 +39,7 @@ func (e *Export) openSocket() (socket, error) {
 	if kept := e.heritage.take(kindListen); kept != nil {
 		l, err := vhostuser.ListenOn(d.Path, kept.Disown())
 		if err == nil {
-			return &listener{l: l, log: e.log}, nil
+			return newListener(l, e.log), nil
 		}
 		e.log.Warn("the socket that was kept cannot be used", "error", err)
 	}
@@ -50,7 +53,7 @@ func (e *Export) openSocket() (socket, error) {
 	if err != nil {
 		e.log.Warn("the socket will not survive the death of vublk", "error", err)
 	}
-	return &listener{l: l, log: e.log}, nil
+	return newListener(l, e.log), nil
 }
 
 func (e *Export) storeListener(l *vhostuser.Listener) error {
@@ -71,52 +74,100 @@ const (
 	longestBackOff = 5 * time.Second
 )
 
-// listener accepts; front-ends that come during a session wait in the kernel's backlog.
+// listener accepts; front-ends that come during a session wait.
 type listener struct {
-	l   acceptor
-	log *slog.Logger
+	l         acceptor
+	log       *slog.Logger
+	reception *reception
+	accepting chan struct{} // closed when nothing is accepted any more; nil: not begun
 }
 
 // acceptor is a socket that vhostuser.Listen named, or one that came listening and whose name is not ours.
 type acceptor interface {
 	AcceptUnix() (*net.UnixConn, error)
 	SetDeadline(t time.Time) error
+	File() (*os.File, error)
 	Close() error
 }
 
+func newListener(l acceptor, log *slog.Logger) *listener {
+	return &listener{l: l, log: log, reception: newReception(log)}
+}
+
 func (s *listener) kind() string { return "listening" }
-func (s *listener) close() error { return errors.Wrap(s.l.Close(), "close the socket") }
+
+func (s *listener) calls() <-chan *call { return s.reception.calls }
+
+func (s *listener) close() error {
+	err := s.l.Close()
+	s.wait()
+	return errors.Wrap(err, "close the socket")
+}
 
 func (s *listener) leave() {
 	if l, ok := s.l.(*vhostuser.Listener); ok {
 		_ = l.UnixListener.Close() // and not its name
-		return
+	} else {
+		_ = s.l.Close()
 	}
-	_ = s.l.Close()
+	s.wait()
 }
 
-func (s *listener) next(ctx context.Context) (*net.UnixConn, error) {
+// wait is called when the runner's context has ended, and with it everybody's patience.
+func (s *listener) wait() {
+	if s.accepting != nil {
+		<-s.accepting
+	}
+	s.reception.wait()
+}
+
+func (s *listener) next(ctx context.Context) (*net.UnixConn, *call, error) {
+	if s.accepting == nil {
+		s.accepting = make(chan struct{})
+		go s.accept(ctx)
+	}
+	select {
+	case conn := <-s.reception.front:
+		return conn, nil, nil
+	case c := <-s.reception.calls:
+		return nil, c, nil
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+}
+
+// accept takes everybody in until ctx ends.
+func (s *listener) accept(ctx context.Context) {
+	defer close(s.accepting)
 	// A deadline in the past ends a blocked accept.
-	stop := context.AfterFunc(ctx, func() { _ = s.l.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = s.l.SetDeadline(longAgo) })
 	defer stop()
-	for pause := firstBackOff; ; pause = min(2*pause, longestBackOff) {
+	for pause := firstBackOff; ; {
 		conn, err := s.l.AcceptUnix()
 		switch {
 		case ctx.Err() != nil:
 			if conn != nil {
 				_ = conn.Close()
 			}
-			return nil, ctx.Err()
+			return
 		case err == nil:
-			return conn, nil
+			s.reception.receive(ctx, conn)
+			pause = firstBackOff
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return
 		}
 		// Out of descriptors or memory, mostly: it passes, and other exports live on.
 		s.log.Error("no front-end can be accepted now", "error", err, "again_in", pause)
-		if err := sleep(ctx, pause); err != nil {
-			return nil, err
+		if sleep(ctx, pause) != nil {
+			return
 		}
+		pause = min(2*pause, longestBackOff)
 	}
 }
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
 
 // dialer connects to a front-end that listens.
 type dialer struct {
@@ -131,20 +182,22 @@ func (s *dialer) kind() string { return "connecting" }
 func (s *dialer) close() error { return nil }
 func (s *dialer) leave()       {}
 
-func (s *dialer) next(ctx context.Context) (*net.UnixConn, error) {
+func (s *dialer) calls() <-chan *call { return nil }
+
+func (s *dialer) next(ctx context.Context) (*net.UnixConn, *call, error) {
 	// A front-end that hangs up at once must not be dialled in a tight loop.
 	if time.Since(s.last) > longestBackOff {
 		s.pause = 0
 	}
 	for failures := 0; ; failures++ {
 		if err := sleep(ctx, s.pause); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		s.pause = min(max(2*s.pause, firstBackOff), longestBackOff)
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", s.path)
 		if err == nil {
 			s.last = time.Now()
-			return conn.(*net.UnixConn), nil
+			return conn.(*net.UnixConn), nil, nil
 		}
 		level := slog.LevelDebug
 		if failures == 0 {
@@ -168,16 +221,18 @@ func (s *once) close() error {
 
 func (s *once) leave() { _ = s.close() }
 
-func (s *once) next(ctx context.Context) (*net.UnixConn, error) {
+func (s *once) calls() <-chan *call { return nil }
+
+func (s *once) next(ctx context.Context) (*net.UnixConn, *call, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if s.conn == nil {
-		return nil, io.EOF
+		return nil, nil, io.EOF
 	}
 	conn := s.conn
 	s.conn = nil
-	return conn, nil
+	return conn, nil, nil
 }
 
 // sleep pauses for d or until ctx ends.

@@ -43,7 +43,7 @@ func TestInheritConnected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := s.next(t.Context())
+	conn, _, err := s.next(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestInheritConnected(t *testing.T) {
 	if n, err := conn.Read(make([]byte, 2)); n != 1 || err != nil {
 		t.Fatalf("read %d, %v", n, err)
 	}
-	if _, err := s.next(t.Context()); !errors.Is(err, io.EOF) {
+	if _, _, err := s.next(t.Context()); !errors.Is(err, io.EOF) {
 		t.Fatalf("a second front-end: %v", err)
 	}
 	if err := errors.Wrap(conn.Close(), "conn"); err != nil {
@@ -97,7 +97,10 @@ func TestInheritListening(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn, err := s.next(t.Context())
+		if _, err := front.Write([]byte("a front-end speaks first")); err != nil {
+			t.Fatal(err)
+		}
+		conn, _, err := s.next(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +163,7 @@ func TestListenerStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := s.next(ctx)
+		_, _, err := s.next(ctx)
 		ended <- err
 	}()
 	cancel()
@@ -185,7 +188,7 @@ func TestDialerGoesOnTrying(t *testing.T) {
 	}
 	got := make(chan error, 1)
 	go func() {
-		conn, err := s.next(t.Context())
+		conn, _, err := s.next(t.Context())
 		if err == nil {
 			err = conn.Close()
 		}
@@ -207,7 +210,7 @@ func TestDialerGoesOnTrying(t *testing.T) {
 	// The front-end hung up at once: the next attempt waits, and can be told to stop.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := s.next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := s.next(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("no pause between sessions: %v", err)
 	}
 	if err := s.close(); err != nil {

@@ -37,8 +37,10 @@ func (e *Export) begin() error {
 		e.peers.disks.pass()
 		defer e.peers.sockets.pass()
 		var err error
-		e.parts.socket, err = e.openSocket()
-		return err
+		if e.parts.socket, err = e.openSocket(); err != nil {
+			return err
+		}
+		return e.takeOver.claim()
 	}
 	if err := e.peers.disks.meet(ctx); err != nil {
 		return err
@@ -47,7 +49,10 @@ func (e *Export) begin() error {
 	if e.parts.socket, err = e.openSocket(); err != nil {
 		return err
 	}
-	return e.peers.sockets.meet(ctx)
+	if err := e.peers.sockets.meet(ctx); err != nil {
+		return err
+	}
+	return e.takeOver.claim()
 }
 
 // peers are the exports that begin together: where they wait for each other.
