@@ -21,7 +21,7 @@ import (
 type conn struct {
 	sock *net.UnixConn
 	raw  syscall.RawConn
-	own  *sys.FD // a duplicate, for a Keeper; nil without one
+	own  *sys.FD // a duplicate, for whoever comes after us
 	in   [headerSize + maxPayload + 1]byte
 	out  []byte
 	oob  [controlSize]byte // more than that and the kernel says MSG_CTRUNC
@@ -31,11 +31,10 @@ type conn struct {
 // on an inherited socket with SO_PASSCRED (unix(7)): struct cmsghdr is 16 bytes, struct ucred 12, padded to 8.
 const controlSize = 16 + maxFDs*4 + 16 + unix.SizeofUcred + 4
 
-// open takes the socket. kept: its descriptor will be wanted.
-func (c *conn) open(sock *net.UnixConn, kept bool) error {
+func (c *conn) open(sock *net.UnixConn) error {
 	c.sock = sock
 	var err error
-	if c.raw, err = sock.SyscallConn(); err != nil || !kept {
+	if c.raw, err = sock.SyscallConn(); err != nil {
 		return err
 	}
 	controlErr := c.raw.Control(func(fd uintptr) { c.own, err = sys.NewFD(int(fd)).Dup() })

@@ -85,7 +85,7 @@ func NewSession(sock *net.UnixConn, dev Device, o Options) *Session {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{dev: dev, log: o.Log, opts: o, rings: make([]vring, o.Queues)}
-	s.openErr = s.conn.open(sock, o.Keeper != nil)
+	s.openErr = s.conn.open(sock)
 	s.backend.log, s.backend.trace, s.backend.unread = o.Log, o.Trace, true
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s

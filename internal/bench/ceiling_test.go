@@ -21,7 +21,7 @@ var formats = map[string]Config{
 func TestCeiling(t *testing.T) {
 	for name, c := range formats {
 		t.Run(name, func(t *testing.T) {
-			c.Queues, c.Depth, c.Duration, c.Mix = 2, 32, 30*time.Millisecond, Mix{WritePercent: 50, FlushPercent: 10}
+			c.Queues, c.Depth, c.Duration, c.Mix = 2, 32, 300*time.Millisecond, Mix{WritePercent: 50, FlushPercent: 10}
 			r, err := Ceiling(context.Background(), c, -1)
 			if err != nil {
 				t.Fatal(err)

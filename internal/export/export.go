@@ -109,6 +109,7 @@ func (e *Export) run() {
 		e.announce()
 		e.listened = true
 		close(e.ready)
+		e.parts.socket.begin(e.ctx)
 		err = e.serve()
 	}
 	e.close(err)

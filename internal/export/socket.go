@@ -15,6 +15,8 @@ import (
 
 // socket yields front-ends, one connection after the other. Only the runner uses it.
 type socket interface {
+	// begin lets front-ends and operators come, until ctx ends.
+	begin(ctx context.Context)
 	// next waits for a front-end, or an operator. io.EOF: there will be no other.
 	next(ctx context.Context) (*net.UnixConn, *call, error)
 	// calls brings operators while a front-end is served.
@@ -121,11 +123,12 @@ func (s *listener) wait() {
 	s.reception.wait()
 }
 
+func (s *listener) begin(ctx context.Context) {
+	s.accepting = make(chan struct{})
+	go s.accept(ctx)
+}
+
 func (s *listener) next(ctx context.Context) (*net.UnixConn, *call, error) {
-	if s.accepting == nil {
-		s.accepting = make(chan struct{})
-		go s.accept(ctx)
-	}
 	select {
 	case conn := <-s.reception.front:
 		return conn, nil, nil
@@ -178,6 +181,8 @@ type dialer struct {
 	pause time.Duration
 }
 
+func (s *dialer) begin(context.Context) {}
+
 func (s *dialer) kind() string { return "connecting" }
 func (s *dialer) close() error { return nil }
 func (s *dialer) leave()       {}
@@ -209,6 +214,8 @@ func (s *dialer) next(ctx context.Context) (*net.UnixConn, *call, error) {
 
 // once is a socket that came connected: it serves one session.
 type once struct{ conn *net.UnixConn }
+
+func (s *once) begin(context.Context) {}
 
 func (s *once) kind() string { return "connected" }
 

@@ -92,6 +92,7 @@ func TestInheritListening(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.begin(t.Context())
 	for range 2 {
 		front, err := net.Dial("unix", path)
 		if err != nil {
@@ -162,6 +163,7 @@ func TestListenerStopsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
+	s.begin(ctx)
 	go func() {
 		_, _, err := s.next(ctx)
 		ended <- err

@@ -41,6 +41,7 @@ type mode struct {
 var modes = []mode{
 	{name: "vublk, reconnect", maker: reconnecting, shapes: shapes, short: 60, long: 400},
 	{name: "vublk, resume", maker: resuming, shapes: shapes, short: 60, long: 400},
+	{name: "vublk, take-over", maker: takenOver, shapes: shapes, short: 20, long: 100, gentle: true},
 	{name: "vublk, SIGTERM", maker: terminating, shapes: shapes, short: 10, long: 60, gentle: true},
 	{name: "qemu-storage-daemon", maker: daemon, shapes: splits, short: 20, long: 60, loses: true},
 }
@@ -59,6 +60,11 @@ func reconnecting(dir, image string, r *rand.Rand) backend {
 func resuming(dir, image string, r *rand.Rand) backend {
 	socket := filepath.Join(dir, "s")
 	return &supervised{restarted: restarted{dir: dir, socket: socket, argv: serve(socket, image, r, "--supervise", "--restart-limit=0")}}
+}
+
+func takenOver(dir, image string, r *rand.Rand) backend {
+	socket := filepath.Join(dir, "s")
+	return &successive{restarted: restarted{dir: dir, socket: socket, argv: serve(socket, image, r)}}
 }
 
 func terminating(dir, image string, r *rand.Rand) backend {
