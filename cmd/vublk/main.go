@@ -39,7 +39,7 @@ libvirt, libblkio and others, and does the guest's I/O straight into guest memor
 			return cli.Usagef("a command is missing; '%s --help' lists them", cmd.CommandPath())
 		},
 	}
-	root.AddCommand(serveCommand(stderr), createCommand(), infoCommand(), versionCommand())
+	root.AddCommand(serveCommand(stderr), createCommand(), releaseCommand(), infoCommand(), versionCommand())
 	cli.TeachHelp(root)
 	return root
 }

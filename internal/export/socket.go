@@ -5,11 +5,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
+	"syscall"
 	"time"
 
 	"github.com/pkg/errors"
 
+	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/vhostuser"
 )
 
@@ -49,25 +50,23 @@ func (e *Export) openSocket() (socket, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := newListener(l, e.log)
 	if e.holder != nil {
-		err = e.storeListener(l)
+		err = e.storeListener(s)
 	}
 	if err != nil {
 		e.log.Warn("the socket will not survive the death of vublk", "error", err)
 	}
-	return newListener(l, e.log), nil
+	return s, nil
 }
 
-func (e *Export) storeListener(l *vhostuser.Listener) error {
-	raw, err := l.SyscallConn()
+func (e *Export) storeListener(l *listener) error {
+	f, err := l.duplicate()
 	if err != nil {
 		return err
 	}
-	controlErr := raw.Control(func(fd uintptr) { err = e.holder.Store(e.prefix+kindListen, int(fd)) })
-	if err == nil {
-		err = controlErr
-	}
-	return err
+	defer func() { _ = f.Close() }()
+	return e.holder.Store(e.prefix+kindListen, f.Int())
 }
 
 // Pauses between attempts, after an error and between dials: each twice the one before.
@@ -88,7 +87,7 @@ type listener struct {
 type acceptor interface {
 	AcceptUnix() (*net.UnixConn, error)
 	SetDeadline(t time.Time) error
-	File() (*os.File, error)
+	SyscallConn() (syscall.RawConn, error)
 	Close() error
 }
 
@@ -137,6 +136,19 @@ func (s *listener) next(ctx context.Context) (*net.UnixConn, *call, error) {
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
+}
+
+// duplicate is a descriptor of the socket for another process. Not by File, which would make the socket block, for us too.
+func (s *listener) duplicate() (f *sys.FD, err error) {
+	raw, err := s.l.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	controlErr := raw.Control(func(fd uintptr) { f, err = sys.NewFD(int(fd)).Dup() })
+	if err == nil {
+		err = controlErr
+	}
+	return f, err
 }
 
 // accept takes everybody in until ctx ends.

@@ -2,7 +2,6 @@ package export
 
 import (
 	"encoding/json"
-	"os"
 	"strconv"
 
 	"github.com/pkg/errors"
@@ -71,12 +70,12 @@ func (b *bundle) close() {
 // pack gathers what a successor needs. session is suspended, nil: there is none.
 func (e *Export) pack(session *vhostuser.Session) (b bundle, err error) {
 	if l, ok := e.parts.socket.(*listener); ok {
-		var f *os.File
-		if f, err = l.l.File(); err != nil {
+		f, err := l.duplicate()
+		if err != nil {
 			return b, errors.Wrap(err, "duplicate the socket")
 		}
 		b.own = append(b.own, f)
-		b.add(kindListen, int(f.Fd()))
+		b.add(kindListen, f.Int())
 	}
 	if g := e.parts.gate; g != nil && g.locked.Load() {
 		image, claim := g.file.Descriptors()
