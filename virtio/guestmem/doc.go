@@ -19,5 +19,7 @@
 //
 // In a goroutine that does not, such a fault ends the process. The guard costs about 20 ns: take it per batch.
 //
+// A DirtyLog (dirty.go) is a front-end's memory, too: where we note, while a guest migrates, what we have written.
+//
 // Read next: table.go, then package virtio.
 package guestmem

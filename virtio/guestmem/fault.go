@@ -18,8 +18,8 @@ func (e *FaultError) Error() string {
 	return fmt.Sprintf("guest memory at host address %#x is gone (file truncated?)", e.Addr)
 }
 
-// Recover turns a memory fault inside a live Region into a *FaultError in *err, and panics again with everything
-// else. Use it as the deferred function itself, in a goroutine for which debug.SetPanicOnFault(true) holds:
+// Recover turns a memory fault inside a live Region or DirtyLog into a *FaultError in *err, and panics again with
+// everything else. Use it as the deferred function itself, in a goroutine for which debug.SetPanicOnFault(true) holds:
 //
 //	defer guestmem.Recover(&err)
 func Recover(err *error) {
@@ -37,30 +37,35 @@ func Recover(err *error) {
 	panic(r)
 }
 
-// live holds the mapped regions of the process. Only Map, the last release and Recover touch it.
+// live holds what is mapped of other processes' memory. Only those who map and unmap, and Recover, touch it.
 var live registry
 
+// mapping is a place in our address space.
+type mapping struct {
+	base, size uint64
+}
+
 type registry struct {
-	mu      sync.Mutex
-	regions []*Region
+	mu       sync.Mutex
+	mappings []*mapping
 }
 
-func (l *registry) add(r *Region) {
+func (l *registry) add(m *mapping) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.regions = append(l.regions, r)
+	l.mappings = append(l.mappings, m)
 }
 
-func (l *registry) remove(r *Region) {
+func (l *registry) remove(m *mapping) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if i := slices.Index(l.regions, r); i >= 0 {
-		l.regions = slices.Delete(l.regions, i, i+1)
+	if i := slices.Index(l.mappings, m); i >= 0 {
+		l.mappings = slices.Delete(l.mappings, i, i+1)
 	}
 }
 
 func (l *registry) contains(addr uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.regions, func(r *Region) bool { return addr-r.base < r.size })
+	return slices.ContainsFunc(l.mappings, func(m *mapping) bool { return addr-m.base < m.size })
 }

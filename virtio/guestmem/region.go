@@ -18,10 +18,9 @@ type RegionInfo struct {
 // Region is a piece of guest memory, mapped into this process. It is unmapped with its last reference: the creator's
 // (dropped by Close) or that of the last Table that contains it.
 type Region struct {
-	info RegionInfo
-	host uint64 // host address of the byte at info.GPA
-	base uint64 // the mapping, which may begin before host and end behind it (huge pages)
-	size uint64
+	mapping // which may begin before host and end behind it (huge pages)
+	info    RegionInfo
+	host    uint64 // host address of the byte at info.GPA
 	// sealed is advice for a report, not a guarantee for us: only some kinds of files can be sealed at all.
 	sealed bool
 
@@ -44,7 +43,7 @@ func Map(fd int, info RegionInfo) (*Region, error) {
 	if info.Size > MaxMapping-lead-page {
 		return nil, errors.Errorf("region of %#x bytes is too large to map", info.Size)
 	}
-	r := &Region{info: info, size: (lead + info.Size + page - 1) &^ (page - 1)}
+	r := &Region{info: info, mapping: mapping{size: (lead + info.Size + page - 1) &^ (page - 1)}}
 	r.base, err = mapShared(fd, info.Offset-lead, r.size)
 	if err != nil {
 		return nil, errors.Wrapf(err, "map region gpa=%#x size=%#x offset=%#x", info.GPA, info.Size, info.Offset)
@@ -55,7 +54,7 @@ func Map(fd int, info RegionInfo) (*Region, error) {
 	r.sealed = err == nil && seals&unix.F_SEAL_SHRINK != 0
 	// A guest's RAM has no place in our core dumps. Where the kernel cannot leave it out nothing else suffers.
 	_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(r.base), uintptr(r.size), unix.MADV_DONTDUMP)
-	live.add(r)
+	live.add(&r.mapping)
 	return r, nil
 }
 
@@ -157,7 +156,7 @@ func (r *Region) release() {
 	case n < 0:
 		panic("guestmem: region released more often than retained")
 	default:
-		live.remove(r)
+		live.remove(&r.mapping)
 		if err := unmap(r.base, r.size); err != nil {
 			panic(err) // the arguments are those of a mapping that we made: our own bug
 		}

@@ -1,6 +1,7 @@
 package guestmem
 
 import (
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -31,4 +32,10 @@ func hostBytes(addr, n uint64) []byte {
 	// Safe because addr and n come from a translation by a Table that the caller holds, and the view does not outlive
 	// the copy it is made for.
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))), int(n))
+}
+
+// or32 sets bits of the aligned word at addr, after everything stored before.
+func or32(addr uint64, bits uint32) {
+	// Safe because addr is 4-aligned and holds a byte of a live DirtyLog, so that all of the word is on a mapped page.
+	atomic.OrUint32((*uint32)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))), bits)
 }
