@@ -24,6 +24,9 @@ type Config struct {
 	Inflight *InflightConfig
 	// Eventfds, -1 for none. Activate takes them over when it succeeds.
 	Kick, Call, Err int
+	// Where to mark what is written of the rings, nil: nowhere. See Queue.SetLog.
+	Log   *guestmem.DirtyLog
+	LogAt guestmem.GPA
 }
 
 // Alignment that the specification demands of each part (virtio-v1.3 2.7, 2.8.10.1).
@@ -43,6 +46,7 @@ type addresses struct {
 // places is where we see them.
 type places struct {
 	desc, driver, device uint64
+	descGPA              guestmem.GPA
 }
 
 func (c *Config) check() error {
@@ -85,7 +89,7 @@ func (a addresses) locateParts(m *guestmem.Table, parts [3]extent) (p places, er
 	host := [3]*uint64{&p.desc, &p.driver, &p.device}
 	for i, va := range [3]guestmem.FrontendVA{a.desc, a.driver, a.device} {
 		part := parts[i]
-		addr, _, err := m.HostAddr(va, part.size)
+		addr, gpa, err := m.HostAddr(va, part.size)
 		if err != nil {
 			return places{}, errors.Wrap(err, part.name)
 		}
@@ -94,6 +98,9 @@ func (a addresses) locateParts(m *guestmem.Table, parts [3]extent) (p places, er
 			return places{}, errors.Errorf("%s at uva=%#x is not aligned to %d bytes", part.name, va, part.align)
 		}
 		*host[i] = addr
+		if i == 0 {
+			p.descGPA = gpa
+		}
 	}
 	return p, nil
 }

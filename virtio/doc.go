@@ -24,5 +24,5 @@
 // write to the call eventfd.
 //
 // Where to read: queue.go (life of a Queue), chain.go (what is checked), split.go and packed.go (the formats), notify.go,
-// inflight.go; package virtiotest is the driver's side, for tests.
+// inflight.go, log.go (what a migration has to know); package virtiotest is the driver's side, for tests.
 package virtio

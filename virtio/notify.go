@@ -51,12 +51,18 @@ func (q *Queue) Publish() (called bool, err error) {
 		if q.ring.firstAddr == 0 {
 			return false, nil
 		}
-		wanted = q.packedWantsCall(q.ring.publish(&q.inflight.packed))
+		store := q.logPushed()
+		batch := q.ring.publish(&q.inflight.packed)
+		q.logPublished(store)
+		wanted = q.packedWantsCall(batch)
 	} else {
 		if q.split.published == q.split.usedIdx {
 			return false, nil
 		}
-		wanted = q.splitWantsCall(q.split.publish(&q.inflight.split))
+		store := q.logPushed()
+		old := q.split.publish(&q.inflight.split)
+		q.logPublished(store)
+		wanted = q.splitWantsCall(old)
 	}
 	q.notifier.known = true
 	if !wanted && q.notifier.onEmpty && q.inflight.count == 0 && !q.Pending() {
@@ -121,6 +127,7 @@ func (q *Queue) DisableKicks() {
 		q.split.usedFlags = usedNoNotify
 		q.split.storeUsed()
 	}
+	q.logEvent()
 }
 
 // EnableKicks asks the driver for a kick with the next chain, and then looks whether one is there already: only when it
@@ -142,6 +149,7 @@ func (q *Queue) EnableKicks() (pending bool) {
 		q.split.usedFlags = 0
 		q.split.storeUsed()
 	}
+	q.logEvent()
 	return q.Pending()
 }
 

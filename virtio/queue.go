@@ -30,6 +30,7 @@ type Queue struct {
 	lookup   guestmem.Lookup
 	kicks    kickState
 	notifier notifier
+	log      ringLog
 	err      error
 
 	state queueState
@@ -72,6 +73,7 @@ func activate(c Config) (*Queue, error) {
 		eventIdx: c.Features.Has(FeatureEventIdx),
 		indirect: c.Features.Has(FeatureIndirectDesc),
 		notifier: notifier{onEmpty: c.Features.Has(FeatureNotifyOnEmpty)},
+		log:      ringLog{dirty: c.Log, at: c.LogAt},
 		state:    queueState{index: c.Index, size: c.Size, features: c.Features},
 	}
 	loaded := false
@@ -118,6 +120,7 @@ func (q *Queue) moveTo(m *guestmem.Table, at addresses) error {
 		q.split.place(p, q.state.size)
 	}
 	q.lookup.Reset(m)
+	q.log.desc = p.descGPA
 	q.kicks = kicksUnknown
 	q.state.memory, q.state.at = m, at
 	return nil
@@ -248,6 +251,7 @@ func (q *Queue) Close() error {
 		q.err = ErrClosed
 	}
 	q.settle()
+	q.log.dirty = nil
 	q.lookup.Reset(nil)
 	q.inflight.close()
 	q.state.memory.Release()

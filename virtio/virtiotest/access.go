@@ -19,3 +19,6 @@ func store16(addr uint64, v uint16) {
 
 func store32(addr uint64, v uint32) { atomic.StoreUint32(word(addr), v) }
 func store64(addr, v uint64)        { atomic.StoreUint64(long(addr), v) }
+
+// take32 returns the word at addr and clears it.
+func take32(addr uint64) uint32 { return atomic.SwapUint32(word(addr), 0) }
