@@ -1,5 +1,7 @@
 package blk
 
+import "github.com/vublk/vublk/virtio/guestmem"
+
 // A legacy driver that negotiated BARRIER may set a flag in a request's type. The specification asks for order only
 // (virtio-v1.3 5.2.6.4); here a barrier is as strong as a driver of that age believed it to be:
 //
@@ -31,7 +33,8 @@ type gate struct {
 	buffers int      // bounce buffers
 	waiting slotList // for one
 	queued  bool     // in the pool's list of those that wait
-	_       [16]byte
+
+	log *guestmem.DirtyLog // of a migration, nil: none
 }
 
 // barrierQueue is home's part.

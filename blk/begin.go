@@ -116,6 +116,9 @@ func (w *worker) dataInlineLater(d *Device, s *slot) {
 func (w *worker) dataInline(d *Device, s *slot, data []guestmem.Iovec) {
 	if s.kind == RequestIn {
 		d.inline.Read(data, s.off)
+		if s.queue.gate.log != nil {
+			s.mark(data, s.left)
+		}
 		s.written = uint32(s.left)
 	} else {
 		d.inline.Write(data, s.off)
@@ -136,6 +139,9 @@ func (w *worker) beginGetID(d *Device, s *slot, r *request) {
 	s.queue.count.ops[opOther].add(0)
 	id := d.serial[:min(uint64(len(d.serial)), r.writableLen)]
 	s.written = uint32(guestmem.CopyOut(r.writable, id))
+	if s.queue.gate.log != nil {
+		s.mark(r.writable, uint64(s.written))
+	}
 	w.start(s)
 }
 

@@ -12,7 +12,8 @@
 //     (bounce.go, ranges.go). A legacy barrier waits for all others (barrier.go). Discards and zeroes become fallocate (segments.go), a FLUSH joins an fdatasync (flush.go).
 //  6. One io_uring_enter submits what the turn has gathered, and sleeps if there is nothing else to do (turn.go).
 //  7. The completion is checked: less than asked goes on, EAGAIN waits, an error becomes IOERR (complete.go, retry.go).
-//  8. The status byte, the used ring and at most one call per queue and batch tell the driver (publish.go).
+//  8. The status byte, the used ring and at most one call per queue and batch tell the driver (publish.go). While the
+//     guest migrates, what was written of its memory is marked in a log (dirty.go).
 //
 // # Who owns what
 //

@@ -42,6 +42,7 @@ func (w *worker) publish() {
 			w.breakQueue(q, err)
 		}
 		for s := q.done.pop(w.slots); s != nil; s = q.done.pop(w.slots) {
+			w.logDropped(s)
 			q.vq.Push(s.token, 0) // the queue is broken: the driver is not told, the count is kept right
 			w.forget(s)
 		}
@@ -64,6 +65,9 @@ func (w *worker) deliver(q *queue) (err error) {
 			buf := [1]byte{s.status}
 			guestmem.CopyOut(s.answer[:], buf[:])
 			written++
+		}
+		if q.gate.log != nil {
+			w.logEnd(s)
 		}
 		q.vq.Push(s.token, written)
 		w.holding = nil

@@ -129,6 +129,7 @@ func (w *worker) fillRow(s *slot, from []guestmem.Iovec) {
 
 // consume takes n bytes off the front of the slot's row.
 func (w *worker) consume(s *slot, n uint64) {
+	w.logRead(s, n)
 	row := w.row(s)
 	rest := guestmem.Advance(row, n)
 	s.first += int32(len(row) - len(rest))

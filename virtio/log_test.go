@@ -130,6 +130,7 @@ func TestLogFromTheStart(t *testing.T) {
 			t.Cleanup(func() { mustNot(t, r.queue.Close()) })
 			r.queue.SetEnabled(true)
 			r.send(3)
+			r.device(func() { r.queue.DisableKicks() })
 			r.device(func() { r.queue.EnableKicks() })
 			r.device(func() {
 				r.serve()
