@@ -153,8 +153,7 @@ var refusals = []refusal{
 	{"address of ring 2^31", vhostuser.RequestSetVringAddr, ut.VringAddr(1<<31, 0, 0, 0), 0},
 	{"enable of ring 4", vhostuser.RequestSetVringEnable, ut.VringState(4, 1), 0},
 	{"enable 2", vhostuser.RequestSetVringEnable, ut.VringState(0, 2), 0},
-	{"log flag of a ring", vhostuser.RequestSetVringAddr, append(ut.U64(1<<32), make([]byte, 32)...), 0},
-	{"SET_LOG_BASE, which is not offered", vhostuser.RequestSetLogBase, make([]byte, 16), 1},
+	{"unknown flag of a ring", vhostuser.RequestSetVringAddr, append(ut.U64(1<<33), make([]byte, 32)...), 0},
 	{"SET_INFLIGHT_FD for no queue", vhostuser.RequestSetInflightFD, make([]byte, 24), 1},
 	{"channel without a descriptor", vhostuser.RequestSetBackendReqFD, nil, 0},
 	{"SET_CONFIG without a header", vhostuser.RequestSetConfig, make([]byte, 11), 0},
@@ -226,6 +225,7 @@ func TestRequestsWithAReplyThatCannotBeGiven(t *testing.T) {
 		{vhostuser.RequestGetVringBase, ut.VringState(256, 0)},
 		{vhostuser.RequestGetVringBase, make([]byte, 7)},
 		{vhostuser.RequestGetInflightFD, make([]byte, 24)},
+		{vhostuser.RequestSetLogBase, make([]byte, 16)},
 		{vhostuser.RequestPostcopyAdvise, nil},
 		{vhostuser.RequestPostcopyEnd, nil},
 		{vhostuser.RequestIOTLBMsg, make([]byte, 32)},
@@ -259,6 +259,7 @@ func TestMessagesWhoseFeatureWasNotNegotiated(t *testing.T) {
 		vhostuser.RequestAddMemReg:       ut.MemReg(traceRegion),
 		vhostuser.RequestRemMemReg:       ut.MemReg(traceRegion),
 		vhostuser.RequestSetBackendReqFD: nil,
+		vhostuser.RequestSetLogBase:      make([]byte, 16),
 	} {
 		t.Run(req.String(), func(t *testing.T) {
 			r := newRig(t, vhostuser.Options{})

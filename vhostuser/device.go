@@ -10,8 +10,8 @@ import (
 // Feature bits are virtio's: the Session adds and removes those of the transport (26 LOG_ALL, 30 PROTOCOL_FEATURES).
 //
 // A queue that a guest broke is not an error of any of these methods: StopQueue answers its base like any other's and
-// SetMemory succeeds although a ring is no longer mapped. An error of SetMemory, StopQueue or Reset ends the session,
-// any other refuses the front-end's message.
+// SetMemory succeeds although a ring is no longer mapped. An error of SetMemory, SetLog, StopQueue or Reset ends the
+// session, any other refuses the front-end's message.
 type Device interface {
 	// Features returns what the device offers, VERSION_1 and the ring features included.
 	Features() uint64
@@ -26,6 +26,10 @@ type Device interface {
 	// SetMemory hands out a new memory table and returns when every worker has adopted it. The Session releases its
 	// own reference when the next one is adopted; the device retains what it needs.
 	SetMemory(t *guestmem.Table) error
+	// SetLog has everything that requests write into guest memory marked in l from now on, nil: nowhere, and returns when
+	// no worker uses the log before any more; the Session closes that. It may come while queues run. What queues write
+	// of their rings is not the device's concern: the Session tells each of them by UpdateQueue.
+	SetLog(l *guestmem.DirtyLog) error
 	// StartQueue gives queue i to the device, which owns q from here on, also on error.
 	StartQueue(i int, q *virtio.Queue) error
 	// UpdateQueue runs f on the owner of started queue i and returns when f has returned. On error f did not run.

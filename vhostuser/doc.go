@@ -6,7 +6,7 @@
 //  1. conn.go receives the header, the descriptors and the payload: framing, version, size limit.
 //  2. dispatch.go finds the row of the message in the table (table.go) and checks what every message must fulfil:
 //     descriptors complete and as many as allowed, payload size, protocol feature negotiated.
-//  3. The handler of the row (negotiate.go, memory.go, vring.go, ring.go, config.go) takes the payload apart with
+//  3. The handler of the row (negotiate.go, memory.go, vring.go, ring.go, config.go, log.go) takes the payload apart with
 //     payload.go, changes the session's configuration and calls the Device.
 //  4. dispatch.go sends the reply, the ack, or the nack, and closes the descriptors that no handler took.
 //

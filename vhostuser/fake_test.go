@@ -25,9 +25,12 @@ type fakeDevice struct {
 	config [60]byte
 	memory *guestmem.Table
 	memo   *guestmem.Region
+	log    *guestmem.DirtyLog
 
 	// What to fail with, by method name.
 	fail map[string]error
+	// Called by WriteConfig, which a test can make happen.
+	written func()
 	// Called by StopQueue before it answers: a drain.
 	drain func(i int)
 }
@@ -109,6 +112,9 @@ func (f *fakeDevice) ReadConfig(b []byte, off uint32) {
 
 func (f *fakeDevice) WriteConfig(b []byte, off uint32) error {
 	f.record("WriteConfig off=%d % x", off, b)
+	if f.written != nil {
+		f.written()
+	}
 	if off != 32 || len(b) != 1 {
 		return errors.New("read-only")
 	}
@@ -157,6 +163,12 @@ func (f *fakeDevice) memoBytes(b []byte, write string) bool {
 	guestmem.CopyOut(at, []byte(write))
 	guestmem.CopyIn(b, at)
 	return true
+}
+
+func (f *fakeDevice) SetLog(l *guestmem.DirtyLog) error {
+	f.record("SetLog on=%t", l != nil)
+	f.log = l
+	return f.failure("SetLog")
 }
 
 func (f *fakeDevice) StartQueue(i int, q *virtio.Queue) error {

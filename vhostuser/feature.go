@@ -30,8 +30,8 @@ const (
 // offered is what GET_PROTOCOL_FEATURES answers. STATUS is left out on purpose: QEMU then sends SET_STATUS(0) at every
 // pause, which reads like a device reset and is none. XEN_MMAP would change the layout of a memory region, and QEMU
 // accepts it when offered.
-const offered = ProtocolMQ | ProtocolReplyAck | ProtocolBackendReq | ProtocolConfig | ProtocolInflightShmfd |
-	ProtocolResetDevice | ProtocolConfigureMemSlots
+const offered = ProtocolMQ | ProtocolLogShmfd | ProtocolReplyAck | ProtocolBackendReq | ProtocolConfig |
+	ProtocolInflightShmfd | ProtocolResetDevice | ProtocolConfigureMemSlots
 
 // Virtio feature bits that belong to the transport and never reach a Device.
 const (
@@ -42,10 +42,9 @@ const (
 )
 
 // refusedFeatures cannot be acked unless they were offered: they would have us read and write memory otherwise than we
-// do, which ends in another's data. LOG_ALL is a promise to log what we write; ACCESS_PLATFORM changes what an address
-// is; an IN_ORDER driver takes one used element for many; RING_RESET takes a ring back without a message to us.
-const refusedFeatures = featureLogAll |
-	uint64(virtio.FeatureAccessPlatform|virtio.FeatureInOrder|virtio.FeatureRingReset)
+// do, which ends in another's data. ACCESS_PLATFORM changes what an address is; an IN_ORDER driver takes one used element
+// for many; RING_RESET takes a ring back without a message to us.
+const refusedFeatures = uint64(virtio.FeatureAccessPlatform | virtio.FeatureInOrder | virtio.FeatureRingReset)
 
 var protocolFeatureNames = map[ProtocolFeatures]string{
 	ProtocolMQ: "MQ", ProtocolLogShmfd: "LOG_SHMFD", ProtocolReplyAck: "REPLY_ACK",

@@ -108,6 +108,10 @@ func fuzzSeeds() [][]byte {
 			msg(vhostuser.RequestSetConfig, ut.Config(32, 1, 0, []byte{1})))...),
 		seed(append(begin, msg(vhostuser.RequestSetVringKick, ut.U64(ut.NoFD)), msg(vhostuser.RequestGetQueueNum, nil),
 			msg(vhostuser.RequestGetMaxMemSlots, nil), msg(200, nil))...),
+		seed(append(begin, ut.Message{Request: vhostuser.RequestSetLogBase, Payload: ut.LogBase(4096, 1), FDs: []int{memory}},
+			msg(vhostuser.RequestSetFeatures, ut.U64(1<<32|1<<30|1<<26)),
+			msg(vhostuser.RequestSetVringAddr, loggedAddr(0, 0x1000)),
+			msg(vhostuser.RequestGetVringBase, ut.VringState(0, 0)))...),
 	}
 }
 

@@ -96,7 +96,7 @@ func (r *rig) negotiate(p vhostuser.ProtocolFeatures) {
 }
 
 // allFeatures is everything that is offered.
-const allFeatures vhostuser.ProtocolFeatures = 0xb229
+const allFeatures vhostuser.ProtocolFeatures = 0xb22b
 
 func (r *rig) set(req vhostuser.Request, payload []byte, fds ...int) {
 	r.Helper()
@@ -141,7 +141,7 @@ func (r *rig) getU64(req vhostuser.Request) uint64 {
 // alive checks that the session still answers, and in step.
 func (r *rig) alive() {
 	r.Helper()
-	want := uint64(fakeFeatures | 1<<30)
+	want := uint64(fakeFeatures | 1<<30 | 1<<26)
 	if got := r.getU64(vhostuser.RequestGetFeatures); got != want {
 		r.Fatalf("features %#x, want %#x", got, want)
 	}

@@ -13,15 +13,16 @@ func (s *Session) getFeatures(*message) ([]byte, error) {
 	return appendU64(s.scratch[:0], s.offeredFeatures()), nil
 }
 
-// offeredFeatures are the device's and bit 30, which says that there are protocol features.
+// offeredFeatures are the device's, bit 30, which says that there are protocol features, and bit 26: QEMU migrates no
+// guest without it.
 func (s *Session) offeredFeatures() uint64 {
-	return s.dev.Features()&^transportFeatures | featureProtocolFeatures
+	return s.dev.Features() | transportFeatures
 }
 
 // setFeatures tells the device what the driver accepted, which may be more than is offered: QEMU adds ANY_LAYOUT by
-// itself for a legacy driver, and after a restart of ours it repeats what the process before had offered. QEMU repeats it on live rings, which it must not disturb:
-// with bit 30 it changes nothing about them, and without bit 30 (a front-end that knows no SET_VRING_ENABLE) it enables
-// them all. When the driver's features change there is another driver, and rings that are still started are the old
+// itself for a legacy driver, and after a restart of ours it repeats what the process before had offered. QEMU repeats
+// it on live rings, which it must not disturb: with bit 30 it changes nothing about them but whether they log (bit 26),
+// and without bit 30 (a front-end that knows no SET_VRING_ENABLE) it enables them all. When the driver's features change there is another driver, and rings that are still started are the old
 // one's: see setVringNum.
 func (s *Session) setFeatures(m *message) ([]byte, error) {
 	acked := u64(m.payload)
@@ -40,6 +41,9 @@ func (s *Session) setFeatures(m *message) ([]byte, error) {
 		return nil, err
 	}
 	s.features = device
+	if err := s.switchLog(acked&featureLogAll != 0); err != nil {
+		return nil, err
+	}
 	if acked&featureProtocolFeatures != 0 {
 		return nil, nil
 	}

@@ -15,6 +15,7 @@ const (
 	memTableHeadSize = 8
 	memTableMaxSize  = memTableHeadSize + maxFDs*regionSize
 	memRegSize       = 8 + regionSize
+	logBaseSize      = 16
 	configHeadSize   = 12
 	configMaxSize    = 256 // VHOST_USER_MAX_CONFIG_SIZE
 )
@@ -95,6 +96,14 @@ func decodeMemTable(b []byte) ([]guestmem.RegionInfo, bool) {
 	}
 	return regions, true
 }
+
+// logBase is the payload of SET_LOG_BASE with LOG_SHMFD: where in its file the log is, in bytes.
+type logBase struct {
+	size   uint64
+	offset uint64
+}
+
+func decodeLogBase(b []byte) logBase { return logBase{size: u64(b), offset: u64(b[8:])} }
 
 // configAccess is the payload of GET_CONFIG and SET_CONFIG.
 type configAccess struct {

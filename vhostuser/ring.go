@@ -116,6 +116,7 @@ func (s *Session) activate(i int, how origin) (q *virtio.Queue, err error) {
 		Index: i, Size: r.num, Features: virtio.Features(s.features), Base: r.base, Memory: s.memory.table, Inflight: &record,
 		Desc: r.addr.desc, Driver: r.addr.driver, Device: r.addr.device,
 		Kick: fds[0].Int(), Call: fds[1].Int(), Err: fds[2].Int(),
+		Log: s.ringLog(i), LogAt: r.addr.log,
 	})
 	if err != nil {
 		// Sizes and addresses are the guest's choice, passed on; QEMU 7.2 does not ask for an ack of SET_VRING_KICK. A

@@ -176,8 +176,7 @@ func TestFeaturesSentAgainDoNotDisturbRings(t *testing.T) {
 	r.ok(vhostuser.RequestSetFeatures, ut.U64(1<<32|1<<30))
 	r.wantCalls("SetFeatures 0x100000000")
 	r.refused(vhostuser.RequestSetFeatures, ut.U64(1<<35|1<<32|1<<30)) // IN_ORDER
-	r.refused(vhostuser.RequestSetFeatures, ut.U64(1<<26|1<<32|1<<30)) // LOG_ALL
-	r.refused(vhostuser.RequestSetProtocolFeatures, ut.U64(1<<1|uint64(allFeatures)))
+	r.refused(vhostuser.RequestSetProtocolFeatures, ut.U64(1<<2|uint64(allFeatures)))
 	r.wantCalls()
 	r.hangUp()
 }
@@ -298,6 +297,7 @@ func TestDeviceFailures(t *testing.T) {
 		{method: "StopQueue", before: kick, req: vhostuser.RequestSetVringBase, body: ut.VringState(0, 1), fatal: true},
 		{method: "StopQueue", before: kick, req: vhostuser.RequestSetVringAddr, body: ut.VringAddr(0, 0, 0, 0), fatal: true},
 		{method: "StopQueue", before: kick, req: vhostuser.RequestSetFeatures, body: ut.U64(1 << 30), fatal: true},
+		{method: "SetLog", req: vhostuser.RequestSetFeatures, body: ut.U64(1<<32 | 1<<30 | 1<<26), fatal: true},
 		{method: "Reset", req: vhostuser.RequestResetDevice, fatal: true},
 	} {
 		t.Run(c.method+" in "+c.req.String(), func(t *testing.T) {

@@ -56,9 +56,12 @@ type Session struct {
 	memory   memory
 	inflight inflightBuffer // the front-end's
 	private  inflightBuffer // our own
-	rings    []vring
-	running  int // started rings
-	unknown  map[Request]bool
+
+	migration dirtyLog
+
+	rings   []vring
+	running int // started rings
+	unknown map[Request]bool
 
 	ids       identities
 	refusals  refusals
@@ -173,9 +176,10 @@ func (s *Session) end(err error, shared bool) error {
 	}
 	s.inflight.set(inflightBuffer{})
 	s.private.set(inflightBuffer{})
+	logErr := s.dropLog()
 	memErr := s.dropMemory()
 	s.conn.close(shared)
-	for _, e := range []error{resetErr, memoErr, memErr} {
+	for _, e := range []error{resetErr, memoErr, logErr, memErr} {
 		switch {
 		case e == nil:
 		case err == nil:

@@ -59,10 +59,13 @@ var rules = map[Request]rule{
 		needs: ProtocolConfig, handle: (*Session).setConfig,
 	},
 
-	// A kick for a changed log; we log nothing yet and QEMU never sends it.
+	// It has a reply because LOG_SHMFD was negotiated. QEMU does not look into it, so a log that cannot be used ends the
+	// session, and with it the migration.
+	RequestSetLogBase: {
+		fds: exactly(1), size: exactly(logBaseSize), needs: ProtocolLogShmfd, reply: true, handle: (*Session).setLogBase,
+	},
+	// An eventfd for who wants to be told of changes in the log; nobody does, and QEMU never sends it.
 	RequestSetLogFD: {fds: [2]int{0, 1}, size: [2]int{0, u64Size}, handle: (*Session).accept},
-	// It has a reply only when LOG_SHMFD was negotiated.
-	RequestSetLogBase: {fds: [2]int{0, 1}, size: anySize, needs: ProtocolLogShmfd},
 	RequestGetInflightFD: {
 		size: [2]int{inflightSize, inflightMaxSize}, needs: ProtocolInflightShmfd, reply: true, handle: (*Session).getInflightFD,
 	},

@@ -51,6 +51,9 @@ func describe(r Request, b []byte) string {
 	case (r == RequestGetInflightFD || r == RequestSetInflightFD) && len(b) >= inflightSize:
 		p := decodeInflight(b)
 		return fmt.Sprintf("mmap_size=%d off=%d nq=%d qsz=%d", p.size, p.offset, p.queues, p.queueSize)
+	case r == RequestSetLogBase && len(b) == logBaseSize:
+		l := decodeLogBase(b)
+		return fmt.Sprintf("size=%#x off=%#x", l.size, l.offset)
 	case len(b) != u64Size:
 		return fmt.Sprintf("%x", b)
 	}

@@ -80,15 +80,19 @@ func (s *Session) setVringAddr(m *message) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case a.flags != 0: // bit 0: log the used ring, which wants LOG_ALL
+	case a.flags&^vringFlagLog != 0:
 		return nil, errors.Errorf("ring %d: flags %#x", a.index, a.flags)
 	case a.desc != r.addr.desc || a.driver != r.addr.driver || a.device != r.addr.device:
 		if err := s.stopIfStarted(i); err != nil {
 			return nil, err
 		}
 	}
+	logs := a.flags != r.addr.flags || a.log != r.addr.log
 	r.addr = a
-	return nil, nil
+	if !logs {
+		return nil, nil
+	}
+	return nil, s.logRing(i)
 }
 
 // setVringCall replaces the notification of a ring. A started one is notified at once: whatever happened before the

@@ -69,6 +69,8 @@ func (e *echo) SetMemo(m *guestmem.Region) error {
 	return nil
 }
 
+func (e *echo) SetLog(*guestmem.DirtyLog) error { return nil }
+
 func (e *echo) StartQueue(i int, q *virtio.Queue) error {
 	wake, err := sys.EventFD()
 	if err != nil {

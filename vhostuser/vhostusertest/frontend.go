@@ -34,7 +34,8 @@ const (
 	protocolFeaturesBit = virtio.Features(1 << 30) // VHOST_USER_F_PROTOCOL_FEATURES
 
 	knownProtocol = vhostuser.ProtocolMQ | vhostuser.ProtocolReplyAck | vhostuser.ProtocolBackendReq |
-		vhostuser.ProtocolConfig | vhostuser.ProtocolInflightShmfd | vhostuser.ProtocolResetDevice | vhostuser.ProtocolConfigureMemSlots
+		vhostuser.ProtocolConfig | vhostuser.ProtocolInflightShmfd | vhostuser.ProtocolResetDevice |
+		vhostuser.ProtocolConfigureMemSlots | vhostuser.ProtocolLogShmfd
 )
 
 // Frontend is a front-end with a guest's memory and queues. They outlive the connection, as a guest outlives its
@@ -49,6 +50,8 @@ type Frontend struct {
 	queues   []*queue
 	channel  *sys.FD // our end of SET_BACKEND_REQ_FD, nil when not negotiated
 	inflight inflight
+	log      *virtiotest.Log
+	logging  bool
 }
 
 // queue is a driver and where its device will begin.
@@ -104,6 +107,12 @@ func (f *Frontend) Close() error {
 	f.queues = nil
 	if e := f.inflight.drop(); err == nil {
 		err = e
+	}
+	if f.log != nil {
+		if e := f.log.Close(); err == nil {
+			err = e
+		}
+		f.log = nil
 	}
 	if f.memory != nil {
 		if e := f.memory.Close(); err == nil {
@@ -209,6 +218,9 @@ func (f *Frontend) sendFeatures() error {
 	v := uint64(f.features)
 	if f.protocol != 0 {
 		v |= uint64(protocolFeaturesBit)
+	}
+	if f.logging {
+		v |= uint64(virtio.FeatureLogAll)
 	}
 	return f.Set(vhostuser.RequestSetFeatures, U64(v))
 }

@@ -20,6 +20,14 @@ func VringAddr(index uint32, desc, driver, device guestmem.FrontendVA) []byte {
 	return words(uint64(index), uint64(desc), uint64(device), uint64(driver), 0)
 }
 
+// VringLogAddr is the same with logging: at is where the guest sees the used ring, or the device event suppression.
+func VringLogAddr(index uint32, desc, driver, device guestmem.FrontendVA, at guestmem.GPA) []byte {
+	return words(1<<32|uint64(index), uint64(desc), uint64(device), uint64(driver), uint64(at))
+}
+
+// LogBase is the payload of SET_LOG_BASE.
+func LogBase(size, offset uint64) []byte { return words(size, offset) }
+
 // MemTable is the payload of SET_MEM_TABLE.
 func MemTable(regions ...guestmem.RegionInfo) []byte {
 	b := words(uint64(len(regions)))

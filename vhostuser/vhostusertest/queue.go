@@ -49,7 +49,6 @@ func (f *Frontend) Stop() error {
 func (f *Frontend) StartQueue(i int) error {
 	q := f.queues[i]
 	ring := uint32(i)
-	desc, driver, device := q.driver.Addresses()
 	if err := f.apply(vhostuser.RequestSetVringCall, U64(uint64(i)), q.driver.CallFD()); err != nil {
 		return err
 	}
@@ -59,7 +58,7 @@ func (f *Frontend) StartQueue(i int) error {
 	for _, m := range []Message{
 		{Request: vhostuser.RequestSetVringNum, Payload: VringState(ring, uint32(q.driver.Size()))},
 		{Request: vhostuser.RequestSetVringBase, Payload: VringState(ring, q.base)},
-		{Request: vhostuser.RequestSetVringAddr, Payload: VringAddr(ring, desc, driver, device)},
+		{Request: vhostuser.RequestSetVringAddr, Payload: f.vringAddr(i)},
 	} {
 		if err := f.Set(m.Request, m.Payload); err != nil {
 			return err
