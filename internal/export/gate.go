@@ -9,15 +9,18 @@ import (
 
 	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/virtio"
+	"github.com/vublk/vublk/virtio/guestmem"
 )
 
 // gate is the device as a session sees it. It takes the lock of the image when the front-end starts a ring and the lock
-// is not ours: at a migration's destination, and after an earlier front-end had gone and the image was given free.
+// is not ours: at a migration's destination, and after the image was given free: when the front-end has gone, and when
+// all rings have stopped while the front-end has us log what we write, which is how a migration's source ends.
 //
 // A ring start is acknowledged at once, since QEMU's whole virtual machine stands still in between; the ring is started
 // but held until the lock is there. So a paused source that reconnects executes nothing while another has the image.
 //
-// StartQueue is called by the session's goroutine, settle and release by the runner when that goroutine is through.
+// The methods of vhostuser.Device are called by the session's goroutine, settle and release by the runner when that
+// goroutine is through.
 type gate struct {
 	*blk.Device
 	file *blk.FileDisk
@@ -28,14 +31,17 @@ type gate struct {
 	sizes   sizer
 	changed func() // tells the front-end of a new size
 
-	used   bool               // a ring was started in this session
+	used    bool         // a ring was started in this session, or since the image was given free
+	started map[int]bool // rings
+	logging bool         // the guest is being migrated
+
 	cancel context.CancelFunc // of the attempt that runs; nil: none
 	ended  chan struct{}
 }
 
 // newGate makes the gate of a device on file, whose lock is ours already or not.
 func newGate(d *blk.Device, file *blk.FileDisk, locked bool, fail func(error)) *gate {
-	g := &gate{Device: d, file: file, fail: fail, log: slog.New(slog.DiscardHandler)}
+	g := &gate{Device: d, file: file, fail: fail, log: slog.New(slog.DiscardHandler), started: make(map[int]bool)}
 	g.sizes.file, g.sizes.device, g.changed = file, d, func() {}
 	g.locked.Store(locked)
 	return g
@@ -49,7 +55,48 @@ func (g *gate) StartQueue(i int, q *virtio.Queue) error {
 		g.cancel, g.ended = cancel, make(chan struct{})
 		go g.acquire(ctx, g.ended)
 	}
-	return g.Device.StartQueue(i, q)
+	err := g.Device.StartQueue(i, q)
+	if err == nil {
+		g.started[i] = true
+	}
+	return err
+}
+
+// StopQueue implements vhostuser.Device. With the last ring of a guest that is being migrated the image is given free
+// before the front-end has its answer: it then lets the destination run. An ordinary pause keeps the image.
+func (g *gate) StopQueue(i int) (virtio.Base, error) {
+	base, err := g.Device.StopQueue(i)
+	delete(g.started, i)
+	if g.logging && len(g.started) == 0 && err == nil {
+		g.handOver()
+	}
+	return base, err
+}
+
+// Reset implements vhostuser.Device.
+func (g *gate) Reset() error {
+	clear(g.started)
+	return g.Device.Reset()
+}
+
+// SetLog implements vhostuser.Device.
+func (g *gate) SetLog(l *guestmem.DirtyLog) error {
+	g.logging = l != nil
+	return g.Device.SetLog(l)
+}
+
+// handOver gives the image to a migration's destination, when all that the guest was told is on stable storage. Else it
+// keeps it, and the destination waits in vain: better no guest than one whose disk has lost writes.
+func (g *gate) handOver() {
+	g.settle()
+	if err := g.Device.Flush(); err != nil {
+		g.log.Error("the image is not given to the migration's destination: its writes cannot be brought to stable storage", "error", err)
+		return
+	}
+	if g.locked.Load() {
+		g.log.Info("all rings of a guest that is being migrated have stopped: the image is given free")
+	}
+	g.release()
 }
 
 // acquire waits for the lock and lets the held rings run, or ends the session. Whoever had the lock meanwhile may have
