@@ -3,6 +3,7 @@ package vhostuser
 import (
 	"github.com/pkg/errors"
 
+	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
 )
@@ -14,6 +15,8 @@ import (
 
 // dirtyLog is what the first two say. It outlives everything but the connection.
 type dirtyLog struct {
+	at     logBase
+	file   *sys.FD            // for whoever resumes the session
 	mapped *guestmem.DirtyLog // nil before the first message
 	before *guestmem.DirtyLog // what may still be in use while mapped is being adopted
 	on     bool               // LOG_ALL
@@ -38,6 +41,8 @@ func (s *Session) setLogBase(m *message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = s.migration.file.Close()
+	s.migration.at, s.migration.file = b, m.takeFD(0)
 	s.migration.before, s.migration.mapped = s.migration.mapped, l
 	if err := s.adoptLog(); err != nil {
 		return nil, err
@@ -93,6 +98,40 @@ func (s *Session) dropLog() error {
 	err := s.switchLog(false)
 	s.migration.before.Close()
 	s.migration.mapped.Close()
+	_ = s.migration.file.Close()
 	s.migration = dirtyLog{}
 	return err
+}
+
+// LogState is the log of a migration.
+type LogState struct {
+	File   Descriptor `json:"file"`
+	Offset uint64     `json:"offset,omitempty"`
+	Size   uint64     `json:"size"`
+}
+
+func (s *Session) logState() *LogState {
+	if s.migration.mapped == nil {
+		return nil
+	}
+	return &LogState{File: s.describe(s.migration.file), Offset: s.migration.at.offset, Size: s.migration.at.size}
+}
+
+// restoreLog has the device log where its predecessor did, before a ring starts.
+func (s *Session) restoreLog(st *LogState, on bool) error {
+	if st == nil && !on {
+		return nil
+	}
+	s.migration.on = on
+	if st != nil {
+		f, err := s.take(st.File)
+		if err != nil {
+			return err
+		}
+		s.migration.file, s.migration.at = f, logBase{size: st.Size, offset: st.Offset}
+		if s.migration.mapped, err = guestmem.MapLog(f.Int(), st.Offset, st.Size); err != nil {
+			return err
+		}
+	}
+	return s.adoptLog()
 }

@@ -2,8 +2,11 @@ package vhostuser_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"testing"
 
+	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/vhostuser"
@@ -72,19 +75,33 @@ func (r *rig) touch() {
 // newLogRing is newRing with a device that can be touched.
 func newLogRing(t *testing.T) *rig {
 	t.Helper()
-	r, _ := newRing(t)
+	return newLogRingWith(t, vhostuser.Options{})
+}
+
+func newLogRingWith(t *testing.T, o vhostuser.Options) *rig {
+	t.Helper()
+	r := newRig(t, o)
+	r.negotiate(allFeatures)
+	r.set(vhostuser.RequestSetFeatures, ut.U64(plainFeatures))
+	r.addMemory()
+	r.configure(0)
+	r.alive()
+	r.dev.taken()
 	r.dev.mu.Lock()
 	defer r.dev.mu.Unlock()
-	r.dev.written = func() {
-		if r.dev.log != nil {
-			r.dev.log.Mark(7*4096, 1)
-		}
-		for _, q := range r.dev.queues {
-			q.DisableKicks()
-			q.EnableKicks()
-		}
-	}
+	dev := r.dev
+	dev.written = func() { touchAll(dev) }
 	return r
+}
+
+func touchAll(dev *fakeDevice) {
+	if dev.log != nil {
+		dev.log.Mark(7*4096, 1)
+	}
+	for _, q := range dev.queues {
+		q.DisableKicks()
+		q.EnableKicks()
+	}
 }
 
 func wantPages(t *testing.T, what string, got []uint64, want ...uint64) {
@@ -225,3 +242,61 @@ func TestLogFDIsAccepted(t *testing.T) {
 	r.alive()
 	r.hangUp()
 }
+
+// TestLogIsResumed: who goes on with a session in the middle of a migration logs from the first store on.
+func TestLogIsResumed(t *testing.T) {
+	r := newLogRingWith(t, vhostuser.Options{Keeper: nobody{}})
+	const offset = 3
+	log, ring := memfd(t, int64(logSize+offset)), uint64(usedRingGPA(0))/4096
+	r.setLogBase(logSize, offset, log)
+	r.ok(vhostuser.RequestSetFeatures, ut.U64(logFeatures))
+	r.ok(vhostuser.RequestSetVringAddr, loggedAddr(0, usedRingGPA(0)))
+	r.ok(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t))
+	r.ok(vhostuser.RequestSetVringEnable, ut.VringState(0, 1))
+	r.session.Suspend()
+	if err := r.wait(); !errors.Is(err, vhostuser.ErrSuspended) {
+		t.Fatal(err)
+	}
+	marked(t, log, logSize+offset)
+
+	kept := r.session.State()
+	text, err := json.Marshal(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[uint64]int{}
+	for _, d := range kept.Descriptors() {
+		files[d.ID] = d.FD
+	}
+	var st vhostuser.State
+	if err := json.Unmarshal(text, &st); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Bind(func(id uint64) (int, bool) { fd, ok := files[id]; return fd, ok }); err != nil {
+		t.Fatal(err)
+	}
+	old, dev := r.session, newFake()
+	dev.written = func() { touchAll(dev) }
+	if r.session, err = vhostuser.Resume(&st, vhostuser.StepNone, dev, vhostuser.Options{Keeper: nobody{}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Release(); err != nil {
+		t.Fatal(err)
+	}
+	wantPages(t, "at the start", marked(t, log, logSize+offset), 8*offset+ring)
+	r.dev, r.ended = dev, make(chan error, 1)
+	go func() { r.ended <- r.session.Serve(context.Background()) }()
+	r.touch()
+	wantPages(t, "after a request", marked(t, log, logSize+offset), 8*offset+7, 8*offset+ring)
+	r.ok(vhostuser.RequestSetFeatures, ut.U64(plainFeatures))
+	r.touch()
+	wantPages(t, "switched off", marked(t, log, logSize+offset))
+	r.hangUp()
+	dev.checkDown(t)
+}
+
+// nobody keeps nothing: a session that has a keeper can be suspended.
+type nobody struct{}
+
+func (nobody) Keep(*vhostuser.State) error { return nil }
+func (nobody) Step(vhostuser.Step)         {}

@@ -101,6 +101,9 @@ func (s *Session) restore(st *State) error {
 		}
 		*b.to = inflightBuffer{fd: fd, offset: b.from.Offset, size: b.from.Size, queues: b.from.Queues, queueSize: b.from.QueueSize}
 	}
+	if err := s.restoreLog(st.Log, st.LogAll); err != nil {
+		return err
+	}
 	for i := range st.Rings {
 		if err := s.restoreRing(&st.Rings[i]); err != nil {
 			return err
@@ -150,6 +153,7 @@ func (s *Session) restoreRing(st *RingState) error {
 	r.num, r.base, r.enabled = st.Num, st.Base, st.Enabled
 	r.addr = vringAddr{
 		index: uint32(i), desc: guestmem.FrontendVA(st.Desc), driver: guestmem.FrontendVA(st.Driver), device: guestmem.FrontendVA(st.Device),
+		flags: st.Flags, log: guestmem.GPA(st.Log),
 	}
 	for _, f := range []struct {
 		to   **sys.FD

@@ -22,6 +22,8 @@ type State struct {
 	Rings    []RingState      `json:"rings,omitempty"` // those that the front-end has said something of
 	Inflight *BufferState     `json:"inflight,omitempty"`
 	Private  *BufferState     `json:"private,omitempty"`
+	Log      *LogState        `json:"log,omitempty"`
+	LogAll   bool             `json:"log_all,omitempty"`
 	Channel  Descriptor       `json:"channel"` // of SET_BACKEND_REQ_FD
 	// ConfigChanged: the front-end has not been told of a change; ConfigUnread: it has not read the configuration.
 	ConfigChanged bool  `json:"config_changed,omitempty"`
@@ -50,6 +52,8 @@ type RingState struct {
 	Desc    uint64      `json:"desc,omitempty"`
 	Driver  uint64      `json:"driver,omitempty"`
 	Device  uint64      `json:"device,omitempty"`
+	Flags   uint32      `json:"flags,omitempty"` // of SET_VRING_ADDR
+	Log     uint64      `json:"log,omitempty"`
 	Enabled bool        `json:"enabled,omitempty"`
 	Started bool        `json:"started,omitempty"`
 	Kick    Descriptor  `json:"kick"`
@@ -150,6 +154,7 @@ func (s *Session) state() *State {
 	st := &State{
 		Conn: s.describe(s.conn.own), Protocol: s.protocol, Features: s.features,
 		Inflight: s.bufferState(&s.inflight), Private: s.bufferState(&s.private),
+		Log: s.logState(), LogAll: s.migration.on,
 	}
 	st.Channel, st.ConfigChanged, st.ConfigUnread = s.backend.state(s.describe)
 	for _, r := range s.memory.regions() {
@@ -160,6 +165,7 @@ func (s *Session) state() *State {
 		one := RingState{
 			Index: i, Num: r.num, Base: r.base, Enabled: r.enabled, Started: r.started,
 			Desc: uint64(r.addr.desc), Driver: uint64(r.addr.driver), Device: uint64(r.addr.device),
+			Flags: r.addr.flags, Log: uint64(r.addr.log),
 			Kick: s.describe(r.kick), Call: s.describe(r.call), Err: s.describe(r.err),
 		}
 		if (one != RingState{Index: i, Kick: noDescriptor, Call: noDescriptor, Err: noDescriptor}) {
@@ -212,6 +218,9 @@ func (st *State) each(visit func(*Descriptor)) {
 		if b != nil {
 			all = append(all, &b.File)
 		}
+	}
+	if st.Log != nil {
+		all = append(all, &st.Log.File)
 	}
 	if st.Owed != nil {
 		all = append(all, &st.Owed.File)

@@ -24,6 +24,20 @@ func (q *Queue) SetLog(l *guestmem.DirtyLog, at guestmem.GPA) {
 	q.log.dirty, q.log.at = l, at
 }
 
+// logAll marks all that a queue ever writes of its rings. A queue that begins with a log does so: a predecessor may have
+// died between a store and its mark.
+func (q *Queue) logAll() {
+	l, n := q.log.dirty, uint64(q.state.size)
+	switch {
+	case l == nil:
+	case q.packed:
+		l.Mark(q.log.desc, descriptorSize*n)
+		l.Mark(q.log.at, packedEventBytes)
+	default:
+		l.Mark(q.log.at, usedRing+usedEntry*n+2)
+	}
+}
+
 // logPushed marks the elements that are about to be published. It returns the address that the publishing store writes.
 func (q *Queue) logPushed() (store guestmem.GPA) {
 	if q.log.dirty == nil {

@@ -96,6 +96,7 @@ func (q *Queue) load(c *Config) (err error) {
 	if err := q.begin(c); err != nil {
 		return err
 	}
+	q.logAll()
 	q.state.fresh = q.packed && q.ring.untouched() || !q.packed && q.split.untouched()
 	return nil
 }
