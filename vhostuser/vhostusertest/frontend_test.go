@@ -19,28 +19,33 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// serve runs an echo back-end on one end of a pair and returns the other end and the session.
-func serve(t *testing.T) (*vhostusertest.Conn, *vhostuser.Session) {
+// serve runs an echo back-end on one end of a pair and returns the other end and the session. gone waits until it has
+// ended.
+func serve(t *testing.T) (c *vhostusertest.Conn, s *vhostuser.Session, gone func()) {
 	t.Helper()
 	front, back, err := vhostusertest.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := vhostuser.NewSession(back, newEcho(), vhostuser.Options{})
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(context.Background()) }()
-	t.Cleanup(func() {
-		_ = front.Close()
-		if err := <-ended; err != nil {
+	s = vhostuser.NewSession(back, newEcho(), vhostuser.Options{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := s.Serve(context.Background()); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
+	}()
+	gone = func() { <-ended }
+	t.Cleanup(func() {
+		_ = front.Close()
+		gone()
 	})
-	return front, s
+	return front, s, gone
 }
 
 func connect(t *testing.T, o vhostusertest.Options) (*vhostusertest.Frontend, *vhostuser.Session) {
 	t.Helper()
-	c, s := serve(t)
+	c, s, _ := serve(t)
 	f, err := vhostusertest.New(c, o)
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +224,12 @@ func TestMemoryHotplugUnderTraffic(t *testing.T) {
 }
 
 func TestReconnect(t *testing.T) {
-	f, _ := connect(t, vhostusertest.Options{})
+	c, _, gone := serve(t)
+	f, err := vhostusertest.New(c, vhostusertest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
 	x := newTraffic(t, f.Memory())
 	for round := range 3 {
 		if err := f.Start(); err != nil {
@@ -229,7 +239,8 @@ func TestReconnect(t *testing.T) {
 		if err := f.Disconnect(); err != nil {
 			t.Fatal(err)
 		}
-		c, _ := serve(t)
+		gone() // else there are two devices for one ring
+		c, _, gone = serve(t)
 		if err := f.Reconnect(c); err != nil {
 			t.Fatal(err)
 		}
@@ -294,11 +305,11 @@ func TestConnectToAListener(t *testing.T) {
 }
 
 func TestWhatCannotBeNegotiated(t *testing.T) {
-	c, _ := serve(t)
+	c, _, _ := serve(t)
 	if _, err := vhostusertest.New(c, vhostusertest.Options{Queues: 257}); err == nil {
 		t.Fatal("257 queues")
 	}
-	c, _ = serve(t)
+	c, _, _ = serve(t)
 	if _, err := vhostusertest.New(c, vhostusertest.Options{Packed: true, Decline: virtio.FeatureRingPacked}); err == nil {
 		t.Fatal("packed rings that were declined")
 	}
