@@ -26,6 +26,11 @@ status 0. What takes longer than 5 seconds is named, with exit status 1; a secon
 once, but for the first 500 ms, in which it counts as the same one. Exit status 2 means that an option, a
 file, the socket or the kernel is wrong and nothing was begun.
 
+With --supervise a child process does the work; when it dies, by kill -9 even, another one goes on with the same
+connections and the guests see a pause. SIGUSR2 upgrades: the program that has the name now takes over, and if it
+does not start the old one goes on. --take-over does that without a supervisor: it takes the exports over from the
+process that serves them now, if both have the same options. docs/survival.md tells how.
+
 SIGHUP looks at the sizes of all disks again: one that has grown is larger for its guest at once. One that has
 shrunk is refused, unless --allow-shrink was given; the log says what was done. Under nohup it is ignored.`
 
@@ -43,6 +48,12 @@ const serveExample = `  # one disk
 
   # make a disk larger while its guest runs: truncate -s 40G disk.raw, then kill -HUP its process
   vublk serve --socket-path=vm.sock --blk-file=disk.raw
+
+  # a guest that does not notice when its back-end dies
+  vublk serve --supervise --socket-path=vm.sock --blk-file=disk.raw
+
+  # upgrade a vublk that serves vm.sock now
+  vublk serve --take-over --socket-path=vm.sock --blk-file=disk.raw
 
   # the destination of a migration: listens while the source still has the image
   vublk serve --socket-path=vm.sock --blk-file=/shared/disk.raw --incoming`

@@ -45,6 +45,7 @@ type server struct {
 	signals  chan os.Signal
 	stopped  time.Time      // when the first of them came
 	clear    chan os.Signal // SIGUSR1
+	upgrade  chan os.Signal // SIGUSR2, which is a supervisor's
 	hangup   chan os.Signal // SIGHUP
 	holder   *resume.Holder // nil: nobody takes our place
 	handOver chan error     // nil: the holder wants that; an error: it has died
@@ -65,11 +66,13 @@ func Serve(o ServeOptions) error {
 	signal.Ignore(syscall.SIGPIPE)
 	log, closeLog := o.Log.open(o.Stderr)
 	defer closeLog()
-	s := &server{o: o, log: log, signals: make(chan os.Signal, 2), clear: make(chan os.Signal, 1), hangup: make(chan os.Signal, 1)}
+	s := &server{o: o, log: log, signals: make(chan os.Signal, 2), clear: make(chan os.Signal, 1), upgrade: make(chan os.Signal, 1), hangup: make(chan os.Signal, 1)}
 	signal.Notify(s.signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(s.signals)
 	signal.Notify(s.clear, syscall.SIGUSR1)
 	defer signal.Stop(s.clear)
+	signal.Notify(s.upgrade, syscall.SIGUSR2)
+	defer signal.Stop(s.upgrade)
 	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) means it
 		signal.Notify(s.hangup, syscall.SIGHUP)
 	}
@@ -183,6 +186,8 @@ func (s *server) wait() error {
 		select {
 		case <-s.clear:
 			s.clearFlushErrors()
+		case <-s.upgrade:
+			s.log.Warn("SIGUSR2 is for the supervisor of a 'vublk serve --supervise', this is not one; 'vublk serve --take-over' upgrades without")
 		case err := <-s.handOver:
 			s.handOver = nil
 			if err != nil {
