@@ -195,20 +195,9 @@ func (c *conn) waiting(n int) ([]byte, error) {
 
 // collect takes ownership of the descriptors in a control message.
 func (m *message) collect(oob []byte) {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		m.truncated = true
-		return
-	}
-	for i := range msgs {
-		fds, err := unix.ParseUnixRights(&msgs[i])
-		if err != nil {
-			continue // not descriptors
-		}
-		for _, n := range fds {
-			m.fds = append(m.fds, sys.NewFD(n))
-		}
-	}
+	fds, err := sys.Rights(oob)
+	m.truncated = m.truncated || err != nil
+	m.fds = append(m.fds, fds...)
 	for len(m.fds) > maxFDs { // some with every byte of the message: bounded, whatever is sent
 		last := len(m.fds) - 1
 		_ = m.takeFD(last).Close()

@@ -82,7 +82,7 @@ func (c *conversation) send(m operatorMessage, fds ...int) error {
 func (c *conversation) receive(step string) (m operatorMessage, fds []*sys.FD, err error) {
 	defer func() {
 		if err != nil {
-			closeAll(fds)
+			sys.CloseAll(fds)
 			fds = nil
 		}
 	}()
@@ -91,9 +91,9 @@ func (c *conversation) receive(step string) (m operatorMessage, fds []*sys.FD, e
 	}
 	var head [operatorHead]byte
 	oob := make([]byte, unix.CmsgSpace(4*operatorFDs))
-	n, oobn, flags, _, err := c.conn.ReadMsgUnix(head[:], oob)
+	n, oobn, flags, _, err := c.conn.ReadMsgUnix(head[:], oob) // sets MSG_CMSG_CLOEXEC
 	if oobn > 0 {
-		fds = descriptors(oob[:oobn])
+		fds, _ = sys.Rights(oob[:oobn]) // what is missing is missed by name
 	}
 	if err == nil && n < len(head) {
 		_, err = io.ReadFull(c.conn, head[n:])
@@ -125,31 +125,6 @@ func (c *conversation) receive(step string) (m operatorMessage, fds []*sys.FD, e
 func (c *conversation) refuse(err error) {
 	_ = c.send(operatorMessage{Error: err.Error()}) // it may be gone
 	c.close()
-}
-
-func closeAll(fds []*sys.FD) {
-	for _, f := range fds {
-		_ = f.Close()
-	}
-}
-
-// descriptors takes what a control message brings.
-func descriptors(oob []byte) (fds []*sys.FD) {
-	list, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil
-	}
-	for i := range list {
-		got, err := unix.ParseUnixRights(&list[i])
-		if err != nil {
-			continue
-		}
-		for _, n := range got {
-			unix.CloseOnExec(n)
-			fds = append(fds, sys.NewFD(n))
-		}
-	}
-	return fds
 }
 
 // entitled tells whether the process at the other end may give orders: it is root's, or our own user's.
@@ -188,7 +163,7 @@ func hear(ctx context.Context, conn *net.UnixConn) (*call, error) {
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
 	m, fds, err := c.receive("")
-	closeAll(fds)
+	sys.CloseAll(fds)
 	switch {
 	case err != nil:
 		c.close()

@@ -146,7 +146,7 @@ func (e *Export) offer(c *call, session *vhostuser.Session) error {
 		return err
 	}
 	_, fds, err := c.receive(stepReady)
-	closeAll(fds)
+	sys.CloseAll(fds)
 	return err
 }
 
@@ -190,7 +190,7 @@ func BeginTakeOver(d Definition) (*TakeOver, error) {
 	for {
 		m, fds, err := c.receive("")
 		if err == nil && len(fds) != len(m.Names) {
-			closeAll(fds)
+			sys.CloseAll(fds)
 			err = errors.Errorf("%d descriptors with %d names", len(fds), len(m.Names))
 		}
 		if err != nil {
@@ -226,7 +226,7 @@ func (t *TakeOver) claim() error {
 		return errors.Wrap(err, "take the export over")
 	}
 	_, fds, err := t.c.receive(stepYours)
-	closeAll(fds)
+	sys.CloseAll(fds)
 	return errors.Wrap(err, "take the export over")
 }
 
@@ -238,6 +238,6 @@ func Release(path string) error {
 	}
 	defer c.close()
 	_, fds, err := c.receive(stepDone)
-	closeAll(fds)
+	sys.CloseAll(fds)
 	return errors.Wrapf(err, "release the image of the export at %s", path)
 }

@@ -67,7 +67,7 @@ func Receive(sock int) (Message, error) {
 		return Message{}, err
 	}
 	m := Message{Fields: map[string]string{}}
-	m.FDs = rights(oob[:oobn])
+	m.FDs, _ = sys.Rights(oob[:oobn]) // what is missing is missed by name
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		m.Close()
 		return Message{}, errors.New("a message to the holder was cut off: too long, or out of descriptors")
@@ -81,28 +81,7 @@ func Receive(sock int) (Message, error) {
 }
 
 // Close closes the descriptors that nobody has taken.
-func (m *Message) Close() {
-	for _, f := range m.FDs {
-		_ = f.Close()
-	}
-}
-
-func rights(oob []byte) (fds []*sys.FD) {
-	list, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil
-	}
-	for i := range list {
-		got, err := unix.ParseUnixRights(&list[i])
-		if err != nil {
-			continue
-		}
-		for _, n := range got {
-			fds = append(fds, sys.NewFD(n))
-		}
-	}
-	return fds
-}
+func (m *Message) Close() { sys.CloseAll(m.FDs) }
 
 // HandOut sends descriptors and their names to a process that begins, and tells it to go.
 func HandOut(sock int, names []string, fds []int) error {

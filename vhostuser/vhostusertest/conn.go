@@ -10,6 +10,7 @@ import (
 	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
 
+	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/vhostuser"
 )
 
@@ -178,7 +179,11 @@ func (c *Conn) fill(b []byte) (fds []int, err error) {
 	oob := make([]byte, unix.CmsgSpace(4*maxFDs))
 	for n := 0; n < len(b); {
 		got, oobn, _, _, err := c.sock.ReadMsgUnix(b[n:], oob)
-		fds = append(fds, rights(oob[:oobn])...)
+		if got, err := sys.Rights(oob[:oobn]); err == nil {
+			for _, f := range got {
+				fds = append(fds, f.Disown())
+			}
+		}
 		n += got
 		switch {
 		case errors.Is(err, io.EOF) && n == 0, errors.Is(err, unix.ECONNRESET) && n == 0:
@@ -190,19 +195,6 @@ func (c *Conn) fill(b []byte) (fds []int, err error) {
 		}
 	}
 	return fds, nil
-}
-
-func rights(oob []byte) (fds []int) {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil
-	}
-	for i := range msgs {
-		if got, err := unix.ParseUnixRights(&msgs[i]); err == nil {
-			fds = append(fds, got...)
-		}
-	}
-	return fds
 }
 
 // Get sends a request that has a reply of its own, and returns that.
