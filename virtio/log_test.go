@@ -20,7 +20,6 @@ type logRig struct {
 	dirty  *guestmem.DirtyLog
 	begin  guestmem.GPA
 	size   int
-	before []byte
 	buffer guestmem.GPA
 }
 
@@ -170,8 +169,7 @@ func TestPackedLogFollowsTheRing(t *testing.T) {
 	// One descriptor, available, as the driver would have made it.
 	d := r.memory.Bytes(at, 16)
 	d[14] = 1 << 7
-	var marked virtiotest.Pages
-	marked = r.device(func() {
+	marked := r.device(func() {
 		r.serve()
 		_, err := r.queue.Publish()
 		mustNot(t, err)

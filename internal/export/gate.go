@@ -89,7 +89,7 @@ func (g *gate) SetLog(l *guestmem.DirtyLog) error {
 // keeps it, and the destination waits in vain: better no guest than one whose disk has lost writes.
 func (g *gate) handOver() {
 	g.settle()
-	if err := g.Device.Flush(); err != nil {
+	if err := g.Flush(); err != nil {
 		g.log.Error("the image is not given to the migration's destination: its writes cannot be brought to stable storage", "error", err)
 		return
 	}
