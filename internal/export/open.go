@@ -106,6 +106,9 @@ func (e *Export) identity() string {
 	if s.Connect != "" {
 		path = s.Connect
 	}
+	if path == "" && e.holder.Supervised() { // a socket pair that the supervisor's next child has, too
+		return "supervisor " + strconv.Itoa(os.Getppid()) + " fd " + strconv.Itoa(s.FD)
+	}
 	if path == "" { // a socket pair: its front-end cannot come back
 		return "pid " + strconv.Itoa(os.Getpid()) + " fd " + strconv.Itoa(s.FD)
 	}
