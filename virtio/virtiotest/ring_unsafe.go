@@ -20,6 +20,12 @@ func long(addr uint64) *uint64 {
 	return (*uint64)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr)))
 }
 
+// put16 stores plainly, to be published by a later store.
+func put16(addr uint64, v uint16) {
+	// Safe because addr, 2-aligned, lies in a ring that NewDriver has allocated.
+	*(*uint16)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))) = v
+}
+
 // put64 stores plainly, to be published by a later store.
 func put64(addr, v uint64) {
 	// Safe because long is.

@@ -102,7 +102,7 @@ func (s *splitRing) add(d *Driver, r Request) (id uint16, slots uint32, err erro
 }
 
 func (s *splitRing) setAvail(idx, head uint16) {
-	store16(s.avail+4+2*uint64(uint32(idx)&(s.size-1)), head)
+	put16(s.avail+4+2*uint64(uint32(idx)&(s.size-1)), head)
 }
 
 // splitTable writes the areas of r from first on as an indirect table.
