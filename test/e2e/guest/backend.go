@@ -28,19 +28,6 @@ type Backend struct {
 	exitErr error
 }
 
-// BuildVublk builds the program from the tree as it is and returns its path, which is not bin/vublk: that one is what
-// make build left, with the options it chose. go build does nothing when the program is up to date.
-func BuildVublk(repo string) (string, error) {
-	bin := filepath.Join(repo, "build", "guest", "bin", "vublk")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "./cmd/vublk")
-	cmd.Dir = repo
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Wrapf(err, "go build ./cmd/vublk: %s", out)
-	}
-	return bin, nil
-}
-
 // StartBackend starts a program that must soon listen on the sockets; its output goes to the file log.
 func StartBackend(log string, sockets []string, argv ...string) (*Backend, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
