@@ -136,6 +136,7 @@ func startGuest(t *testing.T, o guest.Options, c guest.Contents) *vm {
 // boot starts QEMU and waits for the guest's agent.
 func boot(t *testing.T, o guest.Options) *vm {
 	t.Helper()
+	o.QEMU = lab.qemu
 	g, err := guest.Start(o)
 	must(t, err)
 	t.Cleanup(func() {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/vublk/vublk/internal/leaktest"
@@ -14,7 +15,10 @@ import (
 // lab is what all tests share and none changes.
 var lab struct {
 	kernel *guest.Kernel
-	vublk  string // the program under test
+	vublk  string   // the program under test
+	scribe string   // the program that works in guests
+	qemu   []string // VUBLK_QEMU: the command of another QEMU than Debian's, of 9.2 or later; test/interop/run --qemu has one
+	long   bool     // much time may be spent
 }
 
 func TestMain(m *testing.M) {
@@ -36,6 +40,11 @@ func prepare() error {
 		return fmt.Errorf(".ci/setup: %w", err)
 	}
 	if lab.kernel, err = guest.FindKernel(repo); err != nil {
+		return err
+	}
+	lab.qemu = strings.Fields(os.Getenv("VUBLK_QEMU"))
+	lab.long = os.Getenv("VUBLK_PROVE") == "long"
+	if lab.scribe, err = guest.BuildScribe(repo); err != nil {
 		return err
 	}
 	lab.vublk, err = guest.BuildVublk(repo)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -49,7 +50,7 @@ func Start(o Options) (g *Guest, err error) {
 	}
 	defer func() { _ = channel.Close() }()
 
-	if err := g.spawn(o.args(g.console)); err != nil {
+	if err := g.spawn(slices.Concat(o.command(), o.args(g.console))); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -70,13 +71,13 @@ func Start(o Options) (g *Guest, err error) {
 	return g, g.QMP.greet()
 }
 
-func (g *Guest) spawn(args []string) error {
+func (g *Guest) spawn(argv []string) error {
 	log, err := os.Create(g.stderr)
 	if err != nil {
 		return errors.Wrap(err, "QEMU's log")
 	}
 	defer func() { _ = log.Close() }()
-	g.cmd = exec.Command("qemu-system-x86_64", args...)
+	g.cmd = exec.Command(argv[0], argv[1:]...)
 	g.cmd.Stdout, g.cmd.Stderr = log, log
 	// A test binary that dies by its time limit must not leave guests behind.
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -25,6 +25,7 @@ var baseModules = []string{"virtio_pci", "virtio_console", "virtio_blk"}
 type Contents struct {
 	Modules []string          // kernel modules to load at boot, beside the base ones
 	Tools   []string          // host programs, found in PATH, copied to /tools with their shared libraries
+	Static  []string          // files of static programs, copied to /tools
 	Files   map[string]string // path in the guest -> contents
 }
 
@@ -90,6 +91,13 @@ func populate(s sink, c Contents) error {
 	}
 	if err := addTools(s, c.Tools); err != nil {
 		return err
+	}
+	for _, path := range c.Static {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return errors.Wrap(err, "guest's program")
+		}
+		s.file("/tools/"+filepath.Base(path), 0o755, data)
 	}
 	for name, data := range c.Files {
 		s.file(name, 0o644, []byte(data))

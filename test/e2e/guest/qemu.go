@@ -17,6 +17,9 @@ type Options struct {
 	Memory    int    // MiB, default 512
 	MaxMemory int    // MiB; above Memory: leaves slots for hot-plugged memory
 	Disks     []Disk
+	// QEMU is the command and its first arguments, to take another than Debian's qemu-system-x86_64: then one from 9.2 on,
+	// which knows reconnect-ms.
+	QEMU []string
 }
 
 // Disk is a vhost-user-blk device of a guest.
@@ -25,16 +28,27 @@ type Disk struct {
 	Socket    string
 	NumQueues int    // 0: QEMU's default, one per vCPU
 	Options   string // more properties: "packed=on,event_idx=off"
-	Reconnect bool   // try again every second when the back-end goes away
+	Reconnect bool   // try again when the back-end goes away: every second, or every 100 ms with a QEMU that can
 }
 
-// Chardev returns the arguments of -chardev.
-func (d Disk) Chardev() string {
+// chardev returns the arguments of -chardev.
+func (o Options) chardev(d Disk) string {
 	s := fmt.Sprintf("socket,id=chr-%s,path=%s", d.ID, d.Socket)
-	if d.Reconnect {
-		s += ",reconnect=1" // QEMU 9.2 and later: reconnect-ms
+	switch {
+	case d.Reconnect && len(o.QEMU) > 0:
+		s += ",reconnect-ms=100"
+	case d.Reconnect:
+		s += ",reconnect=1"
 	}
 	return s
+}
+
+// command is what QEMU is started by.
+func (o Options) command() []string {
+	if len(o.QEMU) > 0 {
+		return o.QEMU
+	}
+	return []string{"qemu-system-x86_64"}
 }
 
 // Device returns the arguments of -device.
@@ -76,7 +90,7 @@ func (o Options) args(console string) []string {
 		"-chardev", "socket,id=qmp,path=" + filepath.Join(o.Dir, "qmp.sock"), "-mon", "chardev=qmp,mode=control",
 	}
 	for _, d := range o.Disks {
-		args = append(args, "-chardev", d.Chardev(), "-device", d.Device())
+		args = append(args, "-chardev", o.chardev(d), "-device", d.Device())
 	}
 	if o.Kernel != "" {
 		words := strings.TrimSpace(KernelWords + " " + o.Append)
@@ -88,7 +102,7 @@ func (o Options) args(console string) []string {
 // CommandLine is what Start would run, for a human's shell.
 func (o Options) CommandLine() string {
 	var b strings.Builder
-	b.WriteString("qemu-system-x86_64")
+	b.WriteString(strings.Join(o.command(), " "))
 	for _, a := range o.args(filepath.Join(o.Dir, "console.log")) {
 		if strings.ContainsAny(a, " $*") {
 			a = "'" + a + "'"
