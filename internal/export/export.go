@@ -208,7 +208,7 @@ func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
 	order, err := e.runSession(session)
 	for errors.Is(err, vhostuser.ErrSuspended) {
 		if order == nil || order.do == doTakeOver && e.surrender(order, session) {
-			e.state.change(Draining)
+			e.drain()
 			return e.handOver(session, k)
 		}
 		if order.do == doRelease {
@@ -218,9 +218,7 @@ func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
 			order, err = e.runSession(session)
 		}
 	}
-	if e.State() == Attached {
-		e.state.change(Draining)
-	}
+	e.drain()
 	k.drop()
 	if err := e.parts.device.Flush(); err != nil {
 		return errors.Wrap(err, "bring writes to stable storage after the session") // and keep the image
@@ -235,6 +233,13 @@ func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
 	return err
 }
 
+// drain notes that the session comes to its end, which several may want at the same time.
+func (e *Export) drain() {
+	if e.State() == Attached {
+		e.state.change(Draining)
+	}
+}
+
 // runSession runs a session until it ends, or is suspended (vhostuser.ErrSuspended): because of an operator's order, or,
 // without one, to be left to the holder. Every queue is drained then.
 func (e *Export) runSession(session *vhostuser.Session) (order *call, err error) {
@@ -247,7 +252,7 @@ func (e *Export) runSession(session *vhostuser.Session) (order *call, err error)
 	select {
 	case err = <-ended:
 	case <-e.ctx.Done():
-		e.state.change(Draining)
+		e.drain()
 		err = <-ended
 	case order = <-e.parts.calls():
 		session.Suspend()
