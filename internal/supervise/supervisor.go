@@ -45,6 +45,9 @@ const (
 	longestPause = 5 * time.Second
 )
 
+// standbyTime is how long a new program may take from its start until it waits for its turn, which is milliseconds.
+const standbyTime = 10 * time.Second
+
 // handOverTime is after how long it is said that a worker does not come to an end.
 const handOverTime = 10 * time.Second
 
@@ -136,6 +139,9 @@ func (s *Supervisor) attend(signals <-chan os.Signal, first *bool) (end bool) {
 			s.next = nil
 		case <-s.worker.ended:
 			s.hear()
+			if s.old != nil && !s.stopped {
+				return false // a program that ends before it is ready has no say: there is one that works
+			}
 			// A status of its own choice ends it all; before it was ever ready, so does any.
 			return s.stopped || s.worker.state.ExitCode() == 0 || *first && s.worker.state.Exited()
 		}

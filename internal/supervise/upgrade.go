@@ -19,7 +19,16 @@ func (s *Supervisor) upgrade() {
 	if err != nil {
 		s.o.Log.Error("upgrade: the program cannot be started; the old one goes on", "error", err)
 		_ = program.Close()
+		return
 	}
+	next := s.next
+	time.AfterFunc(standbyTime, func() {
+		select {
+		case <-next.standby:
+		default:
+			next.signal(syscall.SIGKILL) // its end is seen
+		}
+	})
 }
 
 // standby is closed when the next worker waits for its turn; nil: there is none.
@@ -62,6 +71,9 @@ func (s *Supervisor) handOver(signals <-chan os.Signal) {
 	s.old, s.worker, s.next = s.worker.program, s.next, nil
 	if err := s.store.handOut(s.worker.sock.Int()); err != nil {
 		s.o.Log.Debug("the new worker does not take what is kept", "error", err) // it died: that is seen next
+	}
+	if s.stopped { // the old worker was told, and ended, but left everything to this one
+		s.worker.signal(syscall.SIGTERM)
 	}
 	s.o.Log.Info("upgrade: handed over", "pid", s.worker.pid(), "took", time.Since(begun).Round(10*time.Microsecond))
 }
