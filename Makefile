@@ -43,8 +43,9 @@ prove: setup build ## the durability proofs, long: a quarter of an hour
 	VUBLK_PROVE=long $(GO) test -count=1 -p 1 -timeout 0 -v ./test/durability ./test/fusedisk ./test/replay ./test/lock
 
 .PHONY: prove-crash
-prove-crash: setup build ## more than 2,000 kill -9 under load, and qemu-storage-daemon beside it: ten minutes
+prove-crash: setup build ## more than 2,000 kill -9 and 100 upgrades under load, with guests, too: twenty minutes
 	VUBLK_PROVE=long $(GO) test -count=1 -timeout 0 -v ./test/crash
+	VUBLK_PROVE=long $(GO) test -count=1 -timeout 0 -v -run '^(TestWorker|TestBackend)' ./test/e2e
 
 .PHONY: race
 race: ## unit tests under the race detector
@@ -84,8 +85,9 @@ bench: build ## benchmarks of the data path, and vublk beside qemu-storage-daemo
 	$(GO) run ./test/bench
 
 .PHONY: interop
-interop: build ## libblkio (Debian sid, in a scratch chroot) against vublk
+interop: build ## libblkio and the newest QEMU (Debian sid, in a scratch chroot) against vublk
 	test/interop/run
+	test/interop/run --qemu
 
 .PHONY: demo
 demo: setup build ## make an image, serve it, boot a Linux guest on it, verify what it wrote

@@ -26,10 +26,8 @@ func TestCheck(t *testing.T) {
 	for name, spoil := range map[string]func(path string, b []byte) error{
 		"one byte": func(path string, b []byte) error { b[len(b)-1]++; return os.WriteFile(path, b, 0o600) },
 		"cut off":  func(path string, b []byte) error { return os.WriteFile(path, b[:len(b)-1], 0o600) },
-		"older": func(path string, b []byte) error {
-			return os.WriteFile(path, record{1, 0}.content(), 0o600)
-		},
-		"gone": func(path string, _ []byte) error { return os.Remove(path) },
+		"older":    func(path string, _ []byte) error { return os.WriteFile(path, record{1, 0}.content(), 0o600) },
+		"gone":     func(path string, _ []byte) error { return os.Remove(path) },
 	} {
 		path := filepath.Join(dir, record{1, 3}.name())
 		b, err := os.ReadFile(path)
