@@ -34,6 +34,7 @@ type mode struct {
 	short  int // kills of guests of a shape
 	long   int
 	gentle bool // no kill -9
+	alive  bool // the old one serves until the new one is there
 	loses  bool // faults must be found, or nothing is proved
 }
 
@@ -105,7 +106,7 @@ func (m mode) campaign(t *testing.T, r *row, seed uint64) {
 	if lab.long {
 		kills = m.long
 	}
-	p := plan{shape: r.shape, maker: m.maker, limit: limit}
+	p := plan{shape: r.shape, maker: m.maker, limit: limit, alive: m.alive}
 	if m.loses {
 		p.limit = time.Second
 	}
@@ -122,20 +123,27 @@ func (m mode) campaign(t *testing.T, r *row, seed uint64) {
 	}
 }
 
-// conclude prints the table.
+// conclude prints the table and counts.
 func conclude(t *testing.T, rows []*row) {
-	var table strings.Builder
 	kills := 0
 	for _, r := range rows {
-		fmt.Fprintf(&table, "\n%v", r)
 		for _, m := range modes {
 			if m.name == r.mode && !m.loses && !m.gentle {
 				kills += r.kills
 			}
 		}
 	}
-	t.Logf("VUBLK_SEED=%#x\n%s%s\n%d kill -9 of vublk", lab.seed, header, &table, kills)
+	printTable(t, rows)
+	t.Logf("%d kill -9 of vublk", kills)
 	if lab.long && kills < longKills && !t.Failed() {
 		t.Errorf("%d kills, want %d", kills, longKills)
 	}
+}
+
+func printTable(t *testing.T, rows []*row) {
+	var table strings.Builder
+	for _, r := range rows {
+		fmt.Fprintf(&table, "\n%v", r)
+	}
+	t.Logf("VUBLK_SEED=%#x\n%s%s", lab.seed, header, &table)
 }

@@ -13,5 +13,9 @@
 //
 // The same lives under qemu-storage-daemon, which has no record of what is in flight, show that the checks can fail.
 //
+// A supervised vublk is also upgraded under such guests (upgraded_test.go), to programs that work and that do not
+// (refused_test.go); what the supervisor's own end means is in supervisor_test.go. VUBLK_UPGRADE_FROM=COMMIT chooses the other
+// commit.
+//
 // VUBLK_SEED repeats the random decisions of a run; the moments of the kills are not among what can be repeated exactly.
 package crash

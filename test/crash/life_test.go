@@ -28,6 +28,7 @@ type plan struct {
 	kills int           // at least
 	limit time.Duration // for one request, kills included
 	seed  uint64
+	alive bool // the old back-end serves until the new one is there: a stall is the longest time without a completion
 }
 
 // life is one guest with its disk, from its first request to its last.
@@ -45,6 +46,7 @@ type life struct {
 	epoch    atomic.Int64 // kills
 	answered atomic.Int64 // the epoch of the last completion
 	first    chan time.Time
+	gaps     gaps
 	caught   atomic.Int64 // requests that were in flight at kills
 	requests atomic.Int64
 	flushes  atomic.Int64
@@ -56,6 +58,12 @@ type life struct {
 
 // live lives a life. It returns what the life has come to, and what was wrong with it: the first thing that was.
 func (p plan) live(t *testing.T) (*life, error) {
+	t.Helper()
+	return p.lead(t, (*life).run)
+}
+
+// lead is live with something else to happen.
+func (p plan) lead(t *testing.T, run func(*life) error) (*life, error) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vublk-")
 	if err != nil {
@@ -74,7 +82,7 @@ func (p plan) live(t *testing.T) (*life, error) {
 		t.Fatalf("%v\n%s", err, l.back.log())
 	}
 	defer func() { _ = l.front.Close() }()
-	err = l.run()
+	err = run(l)
 	if e := l.end(err); err == nil {
 		err = e
 	}
@@ -174,6 +182,7 @@ func (l *life) killRounds(n int) error {
 // killOnce kills the back-end and has it come back; sometimes it is killed again before it is there.
 func (l *life) killOnce() error {
 	begun := time.Now()
+	l.gaps.begin(begun)
 	if err := l.kill(); err != nil {
 		return err
 	}
@@ -192,7 +201,11 @@ func (l *life) killOnce() error {
 	for {
 		select {
 		case at := <-l.first:
-			l.stalls = append(l.stalls, at.Sub(begun))
+			stall := at.Sub(begun)
+			if l.alive {
+				stall = time.Duration(l.gaps.longest.Load())
+			}
+			l.stalls = append(l.stalls, stall)
 			return nil
 		case <-time.After(nap):
 			if l.broken.Load() {
@@ -245,6 +258,25 @@ func (l *life) served(epoch int64) {
 	select {
 	case l.first <- time.Now():
 	default:
+	}
+}
+
+// gaps measures the longest time without a completion, on all queues together.
+type gaps struct{ last, longest atomic.Int64 }
+
+func (g *gaps) begin(now time.Time) {
+	g.last.Store(now.UnixNano())
+	g.longest.Store(0)
+}
+
+func (g *gaps) completed() {
+	now := time.Now().UnixNano()
+	gap := now - g.last.Swap(now)
+	for {
+		longest := g.longest.Load()
+		if gap <= longest || g.longest.CompareAndSwap(longest, gap) {
+			return
+		}
 	}
 }
 

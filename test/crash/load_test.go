@@ -225,6 +225,7 @@ func (w *loader) reap() (n int, err error) {
 			return n, nil
 		}
 		n++
+		w.life.gaps.completed()
 		w.life.served(w.epoch)
 		if err := w.completed(slot); err != nil {
 			return n, err

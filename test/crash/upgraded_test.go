@@ -1,0 +1,140 @@
+package crash
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pkg/errors"
+)
+
+// upgradeStall is how long half of the upgrades may keep a guest waiting, at most.
+const upgradeStall = 50 * time.Millisecond
+
+// upgraded is a vublk whose worker is not killed, but replaced by another, of the next program in turn.
+type upgraded struct {
+	supervised
+	link     string // what the supervisor takes for its program
+	programs []string
+	turn     int
+}
+
+var (
+	handedOver = regexp.MustCompile(`msg="upgrade: handed over"`)
+	trouble    = regexp.MustCompile(`.*level=(WARN|ERROR).*`)
+)
+
+// upgrading makes back-ends that begin with the first of the programs.
+func upgrading(programs ...string) maker {
+	return func(dir, image string, r *rand.Rand) backend {
+		socket, link := filepath.Join(dir, "s"), filepath.Join(dir, "vublk")
+		argv := serve(socket, image, r, "--supervise")
+		argv[0] = link
+		return &upgraded{supervised: supervised{restarted: restarted{dir: dir, socket: socket, argv: argv}}, link: link, programs: programs}
+	}
+}
+
+// install gives the name that the supervisor knows to a program.
+func (b *upgraded) install(program string) error {
+	if err := os.Symlink(program, b.link+".new"); err != nil {
+		return errors.WithStack(err)
+	}
+	return errors.WithStack(os.Rename(b.link+".new", b.link))
+}
+
+func (b *upgraded) signal(sig syscall.Signal) error {
+	return errors.Wrapf(syscall.Kill(b.process.PID(), sig), "%v to the supervisor", sig)
+}
+
+// start has nothing to do but the first time.
+func (b *upgraded) start() error {
+	if b.process != nil {
+		return nil
+	}
+	if err := b.install(b.programs[0]); err != nil {
+		return err
+	}
+	return b.supervised.start()
+}
+
+func (b *upgraded) kill() error {
+	return b.upgrade(b.programs[(b.turn+1)%len(b.programs)])
+}
+
+// upgrade returns when a worker of the program is in the place of the old one.
+func (b *upgraded) upgrade(program string) (err error) {
+	b.turn++
+	if err := b.install(program); err != nil {
+		return err
+	}
+	if err := b.signal(syscall.SIGUSR2); err != nil {
+		return err
+	}
+	if _, err := b.process.AwaitLog(handedOver, b.turn); err != nil {
+		return err
+	}
+	b.worker, err = b.process.Worker(b.worker)
+	return err
+}
+
+// runs is the file of the program that the worker executes.
+func (b *upgraded) runs() (string, error) {
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", b.worker))
+	return program, errors.WithStack(err)
+}
+
+// quiet is an upgraded of whose log nobody should be alarmed.
+type quiet struct{ *upgraded }
+
+func (b quiet) stop() error {
+	if err := b.upgraded.stop(); err != nil {
+		return err
+	}
+	if found := trouble.FindString(b.log()); found != "" {
+		return errors.Errorf("upgrades without trouble have it say: %s", found)
+	}
+	return nil
+}
+
+// quietly makes a maker's back-ends quiet.
+func quietly(m maker) maker {
+	return func(dir, image string, r *rand.Rand) backend {
+		b, _ := m(dir, image, r).(*upgraded)
+		return quiet{b}
+	}
+}
+
+// TestUpgrade replaces the worker under guests of each shape: by one of the same program, and by turns with one that was
+// built from another commit.
+func TestUpgrade(t *testing.T) {
+	t.Logf("VUBLK_SEED=%#x", lab.seed)
+	other, commit := otherCommit(t)
+	t.Log("the other commit is", commit)
+	var rows []*row
+	t.Cleanup(func() { printTable(t, rows) })
+	for i, m := range []mode{
+		{name: "vublk, upgrade", maker: quietly(upgrading(lab.vublk)), short: 4, long: 40, gentle: true, alive: true},
+		{name: "vublk, other commit", maker: quietly(upgrading(other, lab.vublk)), short: 4, long: 40, gentle: true, alive: true},
+	} {
+		all := &row{mode: m.name}
+		for j, s := range shapes {
+			r := &row{mode: m.name, shape: s}
+			rows = append(rows, r)
+			t.Run(fmt.Sprintf("%s,packed=%v,queues=%d", m.name, s.packed, s.queues), func(t *testing.T) {
+				m.campaign(t, r, lab.seed+uint64(i)<<48+uint64(j)<<32)
+			})
+			all.kills += r.kills
+			all.stalls = append(all.stalls, r.stalls...)
+		}
+		t.Logf("%s: %d upgrades, the longest time without a completion p50 %d ms, p99 %d ms, max %d ms",
+			m.name, all.kills, all.stall(0.5), all.stall(0.99), all.stall(1))
+		if p50 := all.stall(0.5); p50 > upgradeStall.Milliseconds() {
+			t.Errorf("%s: p50 %d ms, want %v at most", m.name, p50, upgradeStall)
+		}
+	}
+}
