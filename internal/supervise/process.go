@@ -21,7 +21,6 @@ type process struct {
 	sock    *sys.FD // our end of the pair that it speaks to us through
 	program *os.File
 	begun   time.Time
-	ready   bool // the main loop's
 
 	standby chan struct{} // closed when it waits to be handed what is kept
 	said    chan map[string]string

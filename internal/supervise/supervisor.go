@@ -28,11 +28,13 @@ type Supervisor struct {
 	o       Options
 	store   store
 	worker  *process
-	next    *process    // in standby, to take the worker's place
-	old     *os.File    // the program before an upgrade, until the new one is ready
-	deaths  []time.Time // within the last minute
-	count   int         // of all deaths
-	gone    time.Time   // when the last worker ended
+	next    *process      // in standby, to take the worker's place
+	old     *os.File      // the program before an upgrade, until the new one is ready
+	deaths  []time.Time   // within the last minute
+	count   int           // of all deaths
+	gone    time.Time     // when the last worker ended
+	pause   time.Duration // before the next start: 0 when a worker has been ready since the last one
+	settled bool          // some worker has been ready
 	stopped bool
 }
 
@@ -69,16 +71,12 @@ func (s *Supervisor) Run(signals <-chan os.Signal) (status int, err error) {
 		return 0, err
 	}
 	defer s.end()
-	pause, first := firstPause, true
+	s.pause = firstPause
 	for {
-		ended := s.attend(signals, &first)
-		if ended {
+		if s.attend(signals) {
 			return s.worker.state.ExitCode(), nil
 		}
-		if s.worker.ready {
-			pause = 0
-		}
-		if pause, err = s.restart(signals, pause); err != nil {
+		if err := s.restart(signals); err != nil {
 			return 0, err
 		}
 		if s.stopped {
@@ -114,19 +112,13 @@ func (s *Supervisor) begin(program *os.File) (*process, error) {
 }
 
 // attend watches the worker until it has died. It returns whether that is the end of the supervisor as well.
-func (s *Supervisor) attend(signals <-chan os.Signal, first *bool) (end bool) {
+func (s *Supervisor) attend(signals <-chan os.Signal) (end bool) {
 	for {
 		select {
 		case sig := <-signals:
 			s.signal(sig)
 		case said := <-s.worker.said:
-			if said[resume.FieldReady] != "" {
-				s.worker.ready, *first = true, false
-				s.settle()
-			}
-			if name := said[resume.FieldServed]; name != "" {
-				s.o.Log.Info("served again", "export", name, "pid", s.worker.pid(), "stall", s.stall())
-			}
+			s.heard(said)
 		case <-s.standby():
 			s.o.Log.Info("upgrade: the new worker is there, the old one hands over", "pid", s.next.pid())
 			if err := resume.AskHandOver(s.worker.sock.Int()); err != nil {
@@ -143,8 +135,18 @@ func (s *Supervisor) attend(signals <-chan os.Signal, first *bool) (end bool) {
 				return false // a program that ends before it is ready has no say: there is one that works
 			}
 			// A status of its own choice ends it all; before it was ever ready, so does any.
-			return s.stopped || s.worker.state.ExitCode() == 0 || *first && s.worker.state.Exited()
+			return s.stopped || s.worker.state.ExitCode() == 0 || !s.settled && s.worker.state.Exited()
 		}
+	}
+}
+
+// heard takes note of what the worker says.
+func (s *Supervisor) heard(said map[string]string) {
+	if said[resume.FieldReady] != "" {
+		s.settle()
+	}
+	if name := said[resume.FieldServed]; name != "" {
+		s.o.Log.Info("served again", "export", name, "pid", s.worker.pid(), "stall", s.stall())
 	}
 }
 
@@ -153,7 +155,7 @@ func (s *Supervisor) hear() {
 	for {
 		select {
 		case said := <-s.worker.said:
-			s.worker.ready = s.worker.ready || said[resume.FieldReady] != ""
+			s.heard(said)
 		default:
 			return
 		}
@@ -180,7 +182,7 @@ func (s *Supervisor) signal(sig os.Signal) {
 }
 
 // restart follows the death of a worker: it starts another one, after a pause if need be.
-func (s *Supervisor) restart(signals <-chan os.Signal, pause time.Duration) (next time.Duration, err error) {
+func (s *Supervisor) restart(signals <-chan os.Signal) error {
 	now := time.Now()
 	s.gone = now
 	s.count++
@@ -191,18 +193,18 @@ func (s *Supervisor) restart(signals <-chan os.Signal, pause time.Duration) (nex
 	args := []any{"pid", s.worker.pid(), "reason", s.worker.died(), "deaths", s.count, "within_a_minute", len(s.deaths)}
 	if s.o.Limit > 0 && len(s.deaths) > s.o.Limit {
 		s.o.Log.Error("the worker has died", args...)
-		return 0, errors.Errorf("the worker died %d times within a minute, the last time by this: %s; giving up (see --restart-limit)", len(s.deaths), s.worker.died())
+		return errors.Errorf("the worker died %d times within a minute, the last time by this: %s; giving up (see --restart-limit)", len(s.deaths), s.worker.died())
 	}
-	s.o.Log.Warn("the worker has died, starting another", append(args, "pause", pause)...)
-	if pause > 0 {
-		timer := time.NewTimer(pause)
+	s.o.Log.Warn("the worker has died, starting another", append(args, "pause", s.pause)...)
+	if s.pause > 0 {
+		timer := time.NewTimer(s.pause)
 		defer timer.Stop()
 		for wait := true; wait; {
 			select {
 			case sig := <-signals:
 				if sig == syscall.SIGTERM || sig == syscall.SIGINT {
 					s.stopped = true
-					return 0, nil
+					return nil
 				}
 			case <-timer.C:
 				wait = false
@@ -217,8 +219,8 @@ func (s *Supervisor) restart(signals <-chan os.Signal, pause time.Duration) (nex
 	}
 	p, err := s.begin(program)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	s.worker = p
-	return min(max(2*pause, firstPause), longestPause), nil
+	s.worker, s.pause = p, min(max(2*s.pause, firstPause), longestPause)
+	return nil
 }

@@ -67,8 +67,14 @@ func (s *Supervisor) handOver(signals <-chan os.Signal) {
 	if code := s.worker.state.ExitCode(); code != 0 {
 		s.o.Log.Warn("upgrade: the old worker did not end well; the new one resumes as after a death", "reason", s.worker.died())
 	}
+	s.hear()
 	s.gone = time.Now()
-	s.old, s.worker, s.next = s.worker.program, s.next, nil
+	if s.old == nil {
+		s.old = s.worker.program
+	} else { // this one was never ready, so it is no program to go back to
+		_ = s.worker.program.Close()
+	}
+	s.worker, s.next = s.next, nil
 	if err := s.store.handOut(s.worker.sock.Int()); err != nil {
 		s.o.Log.Debug("the new worker does not take what is kept", "error", err) // it died: that is seen next
 	}
@@ -80,6 +86,7 @@ func (s *Supervisor) handOver(signals <-chan os.Signal) {
 
 // settle notes that the worker is ready: there is no way back from an upgrade any more.
 func (s *Supervisor) settle() {
+	s.settled, s.pause = true, 0
 	if s.old != nil {
 		_ = s.old.Close()
 		s.old = nil
