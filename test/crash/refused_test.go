@@ -16,6 +16,7 @@ var (
 	cannotStart = regexp.MustCompile(`msg="upgrade: the program cannot be started; the old one goes on"`)
 	startsNot   = regexp.MustCompile(`msg="upgrade: the new program does not start; the old one goes on"`)
 	diesAtOnce  = regexp.MustCompile(`msg="upgrade: the new program died before it was ready; the old one takes its place again"`)
+	atOnce      = regexp.MustCompile(`msg="the worker has died, starting another" .*pause=0s`)
 	resumed     = regexp.MustCompile(`msg="session resumed"`)
 )
 
@@ -56,6 +57,9 @@ func TestUpgradeRefused(t *testing.T) {
 					before = 0
 					if _, err := b.process.AwaitLog(resumed, c.resumes); err != nil {
 						return err
+					}
+					if !atOnce.MatchString(b.log()) {
+						return errors.New("there is a pause before the program that works comes back")
 					}
 				}
 				if err := l.goesOn(b, lab.vublk, before); err != nil {

@@ -39,25 +39,38 @@ func leads(pid int) bool {
 
 // child returns the only child of a process; 0: it has none.
 func child(pid int) (int, error) {
+	switch children, err := Children(pid); {
+	case err != nil:
+		return 0, err
+	case len(children) == 0:
+		return 0, nil
+	case len(children) > 1:
+		return 0, errors.Errorf("process %d has children %v", pid, children)
+	default:
+		return children[0], nil
+	}
+}
+
+// Children returns the processes that a process has started.
+func Children(pid int) (children []int, err error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var children []string
 	for _, task := range tasks {
 		b, err := os.ReadFile(task)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		children = append(children, strings.Fields(string(b))...)
+		for word := range strings.FieldsSeq(string(b)) {
+			n, err := strconv.Atoi(word)
+			if err != nil {
+				return nil, errors.Wrap(err, task)
+			}
+			children = append(children, n)
+		}
 	}
-	switch len(children) {
-	case 0:
-		return 0, nil
-	case 1:
-		return strconv.Atoi(children[0])
-	}
-	return 0, errors.Errorf("process %d has children %v", pid, children)
+	return children, nil
 }
 
 // KillProcess kills a process that need not be a child of ours, and returns when it is gone.
