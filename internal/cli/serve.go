@@ -80,7 +80,7 @@ func Serve(o ServeOptions) error {
 
 	holder, err := resume.Connect()
 	if err != nil {
-		return s.report(err)
+		log.Warn("the sessions of this process end with it", "error", err)
 	}
 	s.holder = holder
 	defer func() { _ = holder.Close() }()

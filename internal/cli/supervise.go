@@ -54,8 +54,14 @@ func Supervise(o *SuperviseOptions, serve ServeOptions) error {
 	signal.Ignore(syscall.SIGPIPE)
 	log, closeLog := serve.Log.open(serve.Stderr)
 	defer closeLog()
+	systemd, err := resume.Connect()
+	if err != nil {
+		log.Warn("systemd is not told how this goes", "error", err)
+	}
+	defer func() { _ = systemd.Close() }()
 	s := supervise.New(supervise.Options{
 		Path: path, Args: os.Args[1:], Inherited: inherited(serve.Definitions), Limit: o.limit, Log: log,
+		Tell: func(fields ...string) { _ = systemd.Notify(fields...) }, // no harm if nobody listens any more
 	})
 	status, err := s.Run(signals)
 	switch {

@@ -144,10 +144,10 @@ func (h *Holder) Barrier() error {
 		switch {
 		case n > 0:
 			return nil
-		case err != nil && err != unix.EINTR:
-			return errors.Wrap(err, "wait for a barrier")
-		case time.Now().After(deadline):
-			return errors.Errorf("systemd did not answer within %v", barrierTimeout)
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return h.lose(errors.Wrap(err, "wait for a barrier"))
+		case time.Now().After(deadline): // nor will it the next time: whoever listens there is not systemd
+			return h.lose(errors.Errorf("the process at %s did not answer within %v", notifyVariable, barrierTimeout))
 		}
 	}
 }

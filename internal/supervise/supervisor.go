@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"syscall"
@@ -21,6 +22,8 @@ type Options struct {
 	// Limit is how many deaths within a minute are too many; 0: none are.
 	Limit int
 	Log   *slog.Logger
+	// Tell, when set, gets fields, NAME=value, for whoever has started the supervisor: READY and STATUS of sd_notify(3).
+	Tell func(fields ...string)
 }
 
 // Supervisor keeps a worker running. Run has its only goroutine but for those that listen.
@@ -55,6 +58,9 @@ const handOverTime = 10 * time.Second
 
 // New makes a Supervisor.
 func New(o Options) *Supervisor {
+	if o.Tell == nil {
+		o.Tell = func(...string) {}
+	}
 	return &Supervisor{o: o, store: store{kept: map[string]*sys.FD{}}}
 }
 
@@ -144,6 +150,7 @@ func (s *Supervisor) attend(signals <-chan os.Signal) (end bool) {
 func (s *Supervisor) heard(said map[string]string) {
 	if said[resume.FieldReady] != "" {
 		s.settle()
+		s.o.Tell(resume.FieldReady+"=1", fmt.Sprintf("%s=worker %d serves, %d deaths so far", resume.FieldStatus, s.worker.pid(), s.count))
 	}
 	if name := said[resume.FieldServed]; name != "" {
 		s.o.Log.Info("served again", "export", name, "pid", s.worker.pid(), "stall", s.stall())
@@ -190,6 +197,7 @@ func (s *Supervisor) restart(signals <-chan os.Signal) error {
 	for now.Sub(s.deaths[0]) > window {
 		s.deaths = s.deaths[1:]
 	}
+	s.o.Tell(fmt.Sprintf("%s=worker %d died (%s), %d deaths so far: starting another", resume.FieldStatus, s.worker.pid(), s.worker.died(), s.count))
 	args := []any{"pid", s.worker.pid(), "reason", s.worker.died(), "deaths", s.count, "within_a_minute", len(s.deaths)}
 	if s.o.Limit > 0 && len(s.deaths) > s.o.Limit {
 		s.o.Log.Error("the worker has died", args...)
