@@ -5,6 +5,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/virtio/guestmem"
 )
@@ -169,5 +170,6 @@ func (q *Queue) fetchRecovered(c *Chain) (at uint16, r Reason) {
 	}
 	q.inflight.recovered = q.inflight.recovered[1:]
 	q.inflight.count++
+	crashpoint.Reach("request-recovered")
 	return t.ID, reasonNone
 }

@@ -1,5 +1,7 @@
 package virtio
 
+import "github.com/vublk/vublk/internal/crashpoint"
+
 // Availability of a descriptor (virtio-v1.3 2.8.1): the driver sets AVAIL to its wrap counter and USED to the inverse,
 // the device sets both to its own.
 const (
@@ -179,8 +181,11 @@ func (r *packedRing) push(t Token, written uint32) {
 // they stand for.
 func (r *packedRing) publish(record *packedRecord) (batch uint32) {
 	record.announce(r.used, r.began)
+	crashpoint.Reach("batch-announced")
 	store64(r.firstAddr, r.firstWord)
+	crashpoint.Reach("batch-published")
 	record.settle(r.used)
+	crashpoint.Reach("batch-settled")
 	batch = r.batch
 	r.firstAddr, r.batch = 0, 0
 	return batch

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/virtio/guestmem"
 )
@@ -179,6 +180,9 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 	default:
 		ok, at, r = q.fetchSplit(c)
 	}
+	if ok {
+		crashpoint.Reach("request-recorded")
+	}
 	if r != reasonNone {
 		q.Break(&ChainError{Head: at, Reason: r})
 		return false, q.err
@@ -188,6 +192,7 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 
 // Push completes a chain of which the device wrote written bytes. The driver does not see it before Publish.
 func (q *Queue) Push(t Token, written uint32) {
+	crashpoint.Reach("request-done")
 	q.inflight.complete(t) // first: should the ring be gone, the chain does not stay in flight
 	switch {
 	case q.err != nil: // the record keeps it: the driver will not hear of it from us

@@ -1,5 +1,7 @@
 package virtio
 
+import "github.com/vublk/vublk/internal/crashpoint"
+
 // Layout of the available ring (virtio-v1.3 2.7.6) and of the used ring (2.7.8).
 const (
 	availIndex = 2 // offset of idx; flags come first
@@ -175,8 +177,11 @@ func (r *splitRing) publish(record *splitRecord) (old uint16) {
 	old = r.published
 	r.published = r.usedIdx
 	record.announce(old)
+	crashpoint.Reach("batch-announced")
 	r.storeUsed()
+	crashpoint.Reach("batch-published")
 	record.settle(r.published)
+	crashpoint.Reach("batch-settled")
 	return old
 }
 

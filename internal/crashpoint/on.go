@@ -13,7 +13,7 @@ import (
 // Enabled tells whether the points exist.
 const Enabled = true
 
-// OnStore, when set, is called by Store. It may panic, which ends the work of the one who stored. Tests set it while
+// OnStore is called by Store when it is set. It may panic, which ends the work of the one who stored. Tests set it while
 // nobody stores.
 var OnStore func()
 
@@ -24,7 +24,7 @@ func Store() {
 	}
 }
 
-// variable names the point at which this process is to die.
+// variable names the point at which this process is to die, or the file that does.
 const variable = "VUBLK_CRASHPOINT"
 
 // target is the point of this process, and left how often it is passed before.
@@ -34,7 +34,14 @@ var (
 )
 
 func init() {
-	name, count, found := strings.Cut(os.Getenv(variable), ":")
+	text := os.Getenv(variable)
+	if strings.HasPrefix(text, "/") {
+		var err error
+		if text, err = takeLine(text); err != nil {
+			panic("crashpoint: " + variable + ": " + err.Error())
+		}
+	}
+	name, count, found := strings.Cut(text, ":")
 	target = name
 	n := 1
 	if found {
@@ -46,11 +53,22 @@ func init() {
 	left.Store(int64(n))
 }
 
+// takeLine removes the first line of a file and returns it; "" when there is none any more.
+func takeLine(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	line, others, _ := strings.Cut(string(b), "\n")
+	return line, os.WriteFile(path, []byte(others), 0o600)
+}
+
 // Reach is called at the point that name stands for. It does not return when this is where the process dies.
 func Reach(name string) {
 	if name != target || left.Add(-1) != 0 {
 		return
 	}
+	_, _ = os.Stderr.WriteString("crashpoint reached: " + name + "\n")
 	_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 	select {}
 }
