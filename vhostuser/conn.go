@@ -52,9 +52,11 @@ func (c *conn) close(shared bool) {
 		_ = c.raw.Control(func(fd uintptr) {
 			for range 16 {
 				if n, _, err := unix.Recvfrom(int(fd), c.in[:], unix.MSG_DONTWAIT); n <= 0 || err != nil {
-					return
+					break
 				}
 			}
+			// A supervisor that was started with the connection has it for as long as it lives.
+			_ = unix.Shutdown(int(fd), unix.SHUT_RDWR)
 		})
 	}
 	_ = c.sock.Close() // nothing of ours is buffered in it
@@ -151,26 +153,34 @@ func (c *conn) recvmsg(b, oob []byte, flags, at int) (n, oobn, rflags int, err e
 
 // consume takes a message out of the socket that was looked at.
 func (c *conn) consume(m *message) error {
-	var drop [512]byte
-	for left := headerSize + int(m.size); left > 0; {
-		var n int
+	if err := c.drop(headerSize + int(m.size)); err != nil {
+		return c.cut(m, err)
+	}
+	return nil
+}
+
+// drop takes n bytes out of the socket, all of which are there, and what descriptors come with them.
+func (c *conn) drop(n int) error {
+	var b [512]byte
+	for n > 0 {
+		var got int
 		var err error
-		// Not by a read that a deadline could end: all of it is there.
+		// Not by a read that a deadline could end.
 		controlErr := c.raw.Control(func(fd uintptr) {
-			n, _, _, _, err = unix.Recvmsg(int(fd), drop[:min(left, len(drop))], nil, unix.MSG_DONTWAIT)
+			got, _, _, _, err = unix.Recvmsg(int(fd), b[:min(n, len(b))], nil, unix.MSG_DONTWAIT)
 		})
 		switch {
 		case controlErr != nil:
 			return controlErr
 		case err == unix.EINTR:
 			continue
-		case err == nil && n == 0:
+		case err == nil && got == 0:
 			err = io.EOF
 		}
 		if err != nil {
-			return c.cut(m, err)
+			return err
 		}
-		left -= n
+		n -= got
 	}
 	return nil
 }

@@ -98,7 +98,8 @@ func (s *Session) conclude(m *message, body []byte, reply bool) error {
 		return s.conn.consume(m)
 	}
 	frame := s.conn.frame(m.request, body)
-	s.keep(s.owe(m, frame))
+	packed := fd == nil && s.pack(frame)
+	s.keep(s.owe(m, frame, packed))
 	crashpoint.Reach("answer-kept")
 	if err := s.conn.consume(m); err != nil {
 		return err
@@ -106,7 +107,13 @@ func (s *Session) conclude(m *message, body []byte, reply bool) error {
 	crashpoint.Reach("message-consumed")
 	s.step(StepConsumed)
 	crashpoint.Reach("answer-due")
-	if err := s.conn.send(frame, fd); err != nil {
+	var err error
+	if packed {
+		err = s.post()
+	} else {
+		err = s.conn.send(frame, fd)
+	}
+	if err != nil {
 		return err
 	}
 	crashpoint.Reach("answer-sent")
@@ -115,11 +122,11 @@ func (s *Session) conclude(m *message, body []byte, reply bool) error {
 }
 
 // owe notes what the front-end waits for.
-func (s *Session) owe(m *message, frame []byte) *Owed {
+func (s *Session) owe(m *message, frame []byte, packed bool) *Owed {
 	if s.opts.Keeper == nil {
 		return nil
 	}
-	return &Owed{Message: append(m.append(nil), m.payload...), Reply: bytes.Clone(frame)}
+	return &Owed{Message: append(m.append(nil), m.payload...), Reply: bytes.Clone(frame), Packed: packed}
 }
 
 // logUnknown tells once per id that the front-end sends something that we do not know.

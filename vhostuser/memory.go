@@ -79,11 +79,14 @@ func (s *Session) getMaxMemSlots(*message) ([]byte, error) {
 }
 
 func (s *Session) addMemReg(m *message) ([]byte, error) {
+	info := decodeRegion(m.payload[8:])
 	regions := s.memory.regions()
+	if s.again {
+		regions = slices.DeleteFunc(regions, func(r *guestmem.Region) bool { return r.Info() == info })
+	}
 	if len(regions) >= s.opts.MemSlots {
 		return nil, errors.Errorf("all %d memory slots are in use", s.opts.MemSlots)
 	}
-	info := decodeRegion(m.payload[8:])
 	infos := []guestmem.RegionInfo{info}
 	for _, r := range regions {
 		infos = append(infos, r.Info())
@@ -113,6 +116,9 @@ func (s *Session) remMemReg(m *message) ([]byte, error) {
 		return have.GPA == info.GPA && have.UserAddr == info.UserAddr && have.Size == info.Size
 	})
 	if i < 0 {
+		if s.again {
+			return nil, nil
+		}
 		return nil, errors.Errorf("no region gpa=%#x uva=%#x size=%#x", info.GPA, info.UserAddr, info.Size)
 	}
 	return nil, s.adopt(slices.Delete(regions, i, i+1), nil)

@@ -9,12 +9,13 @@ import (
 	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
 
+	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/virtio/guestmem"
 )
 
-// ErrUnsure tells that a session cannot be resumed because its predecessor died in the very moment of answering: the
-// front-end either has the answer or waits for it. The connection is closed, which one that can reconnect survives.
+// ErrUnsure tells that a session cannot be resumed because its predecessor died in the very moment of sending an answer with
+// a descriptor (GET_INFLIGHT_FD): the front-end either has the answer or waits for it. The connection is closed, which one that can reconnect survives.
 var ErrUnsure = errors.New("the process before died while it answered a message: whether the answer left cannot be known")
 
 // Resume goes on with a session of another process. The descriptors of st are duplicated; step is what its keeper said
@@ -26,13 +27,17 @@ func Resume(st *State, step Step, dev Device, o Options) (*Session, error) {
 		return nil, err
 	}
 	s := NewSession(sock, dev, o)
-	if err = s.restore(st); err == nil {
+	if err = s.openErr; err == nil {
+		err = s.restore(st)
+	}
+	if err == nil {
 		err = s.settle(st.Owed, step)
 	}
 	if err != nil {
 		s.cancel(nil)
 		return nil, s.end(errors.Wrap(err, "resume the session"), false)
 	}
+	s.again = true
 	s.keep(nil)
 	return s, nil
 }
@@ -81,6 +86,9 @@ func (i *identities) put(f *sys.FD, id uint64) {
 // restore makes the session what st says, rings running.
 func (s *Session) restore(st *State) error {
 	s.ids.put(s.conn.own, st.Conn.ID)
+	if err := s.restoreOutbox(st.Outbox); err != nil {
+		return err
+	}
 	s.protocol, s.features = st.Protocol, st.Features
 	if err := s.dev.SetFeatures(st.Features); err != nil {
 		return err
@@ -113,7 +121,7 @@ func (s *Session) restore(st *State) error {
 	if err != nil {
 		return err
 	}
-	s.backend.restore(channel, st.ConfigChanged, st.ConfigUnread, s.running > 0)
+	s.backend.restore(channel, st.ConfigChanged, st.ConfigUnread, s.running > 0 && s.protocol.Has(ProtocolConfig))
 	return nil
 }
 
@@ -180,35 +188,87 @@ func (s *Session) restoreRing(st *RingState) error {
 	return nil
 }
 
-// settle finishes the answer that the predecessor owed when it died. The front-end waits for it, and sends nothing else.
-func (s *Session) settle(owed *Owed, step Step) error {
-	if owed == nil || step == StepNone {
+// restoreOutbox takes the predecessor's in the place of an empty one.
+func (s *Session) restoreOutbox(d Descriptor) error {
+	if d.ID == 0 {
 		return nil
 	}
-	next, err := s.conn.waiting(len(owed.Message))
+	box, err := s.take(d)
+	if err == nil {
+		_ = s.outbox.Close()
+		s.outbox = box
+	}
+	return err
+}
+
+// settle finishes the answer that the predecessor owed when it died. The front-end waits for it, and sends nothing else.
+func (s *Session) settle(owed *Owed, step Step) error {
 	switch {
-	case err != nil:
+	case owed == nil || step == StepNone:
+		return s.unpack()
+	case owed.Packed && s.outbox == nil:
+		return errors.New("the answer that is owed is missing")
+	case step == StepHandled:
+		return s.settleHandled(owed)
+	case owed.Packed:
+		return s.post() // nothing, when it has left
+	}
+	next, err := s.conn.waiting(headerSize)
+	if err != nil {
 		return err
-	case bytes.Equal(next, owed.Message):
-		return nil // still there, or again: to handle it again has the same effect
-	case len(next) > 0:
-		return nil // the next one, which nobody sends without the answer
 	}
 	unread, err := s.conn.unread()
 	switch {
 	case err != nil:
 		return err
-	case unread > 0:
-		return nil // the answer is on its way
-	case step == StepConsumed:
-		return ErrUnsure
+	case len(next) > 0, unread > 0: // what nobody sends without the answer; or the answer is on its way
+		return nil
+	}
+	return ErrUnsure
+}
+
+// settleHandled answers a message that may still be in the socket. It is not handled again: to add memory that is there
+// already is an error.
+func (s *Session) settleHandled(owed *Owed) error {
+	next, err := s.conn.waiting(len(owed.Message))
+	if err == nil {
+		err = s.conn.drop(rest(owed.Message, next))
+	}
+	if err != nil {
+		return errors.Wrap(err, "take the predecessor's message out of the socket")
 	}
 	f, err := s.take(owed.File)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	return s.conn.send(owed.Reply, f)
+	s.step(StepConsumed) // our own successor must not send it once more
+	crashpoint.Reach("settle-due")
+	if owed.Packed {
+		err = s.post()
+	} else {
+		err = s.conn.send(owed.Reply, f)
+	}
+	if err != nil {
+		return err
+	}
+	crashpoint.Reach("settle-sent")
+	s.step(StepNone)
+	return nil
+}
+
+// rest is how much of a message is still in the socket, given a look at what is. A look ends behind descriptors, and a
+// message that was sent in pieces is also taken out in pieces.
+func rest(message, next []byte) int {
+	switch {
+	case len(next) == 0:
+		return 0
+	case bytes.HasPrefix(message, next):
+		return len(message)
+	case bytes.HasSuffix(message, next):
+		return len(next)
+	}
+	return 0
 }
 
 // ErrSuspended is what Serve returns after Suspend.
@@ -229,8 +289,10 @@ func (s *Session) suspend() error {
 			return errors.Wrapf(err, "stop ring %d", i)
 		}
 		s.rings[i].base = base
+		crashpoint.Reach("handover-drained")
 	}
 	s.keep(nil)
+	crashpoint.Reach("handover-kept")
 	return ErrSuspended
 }
 

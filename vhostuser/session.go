@@ -8,6 +8,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/sys"
 )
 
@@ -66,9 +67,11 @@ type Session struct {
 	ids       identities
 	refusals  refusals
 	unoffered bool // features that were not offered have been acked, and logged
+	again     bool // the next message may have been handled by a predecessor that died before it took it out of the socket
 
 	scratch [configHeadSize + configMaxSize]byte // replies are built here
 	replyFD *sys.FD                              // goes with the reply that is being built
+	outbox  *sys.FD                              // nil: answers leave directly
 
 	backend backendChannel
 	openErr error           // of the connection, for Serve
@@ -88,7 +91,9 @@ func NewSession(sock *net.UnixConn, dev Device, o Options) *Session {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{dev: dev, log: o.Log, opts: o, rings: make([]vring, o.Queues)}
-	s.openErr = s.conn.open(sock)
+	if s.openErr = s.conn.open(sock); s.openErr == nil && o.Keeper != nil {
+		s.outbox, s.openErr = newOutbox()
+	}
 	s.backend.log, s.backend.trace, s.backend.unread = o.Log, o.Trace, true
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
@@ -123,6 +128,7 @@ func (s *Session) Serve(ctx context.Context) error {
 	err := s.openErr
 	if err == nil {
 		s.keep(nil)
+		crashpoint.Reach("session-kept")
 		err = s.interrupted(s.loop())
 	}
 	stopWake()
@@ -152,6 +158,7 @@ func (s *Session) loop() error {
 		if err == nil {
 			s.traceRequest(&m)
 			err = s.dispatch(&m)
+			s.again = false
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -178,6 +185,7 @@ func (s *Session) end(err error, shared bool) error {
 	s.private.set(inflightBuffer{})
 	logErr := s.dropLog()
 	memErr := s.dropMemory()
+	_ = s.outbox.Close()
 	s.conn.close(shared)
 	for _, e := range []error{resetErr, memoErr, logErr, memErr} {
 		switch {

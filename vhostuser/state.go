@@ -25,6 +25,7 @@ type State struct {
 	Log      *LogState        `json:"log,omitempty"`
 	LogAll   bool             `json:"log_all,omitempty"`
 	Channel  Descriptor       `json:"channel"` // of SET_BACKEND_REQ_FD
+	Outbox   Descriptor       `json:"outbox"`  // where answers are before they leave
 	// ConfigChanged: the front-end has not been told of a change; ConfigUnread: it has not read the configuration.
 	ConfigChanged bool  `json:"config_changed,omitempty"`
 	ConfigUnread  bool  `json:"config_unread,omitempty"`
@@ -74,7 +75,8 @@ type BufferState struct {
 type Owed struct {
 	Message []byte     `json:"message"`
 	Reply   []byte     `json:"reply"`
-	File    Descriptor `json:"file"` // goes with the reply
+	File    Descriptor `json:"file"`             // goes with the reply
+	Packed  bool       `json:"packed,omitempty"` // the reply is in the outbox, or has left
 }
 
 // Step is how far the answer to a message has come.
@@ -84,7 +86,7 @@ type Step uint32
 const (
 	StepNone     Step = iota // nothing is owed
 	StepHandled              // the message is still in the socket, or was taken out just now
-	StepConsumed             // the answer has not left, or has left just now
+	StepConsumed             // the answer has left, or is in the outbox, or, with a descriptor, nobody knows
 )
 
 // Keeper keeps a session's State for whoever comes after this process. Its methods are called by the session's goroutine.
@@ -152,7 +154,7 @@ func (i *identities) prune() {
 // state describes the session as it is now.
 func (s *Session) state() *State {
 	st := &State{
-		Conn: s.describe(s.conn.own), Protocol: s.protocol, Features: s.features,
+		Conn: s.describe(s.conn.own), Outbox: s.describe(s.outbox), Protocol: s.protocol, Features: s.features,
 		Inflight: s.bufferState(&s.inflight), Private: s.bufferState(&s.private),
 		Log: s.logState(), LogAll: s.migration.on,
 	}
@@ -206,7 +208,7 @@ func (st *State) Bind(find func(id uint64) (fd int, ok bool)) error {
 
 // each visits the descriptors that there are, and marks the others.
 func (st *State) each(visit func(*Descriptor)) {
-	all := []*Descriptor{&st.Conn, &st.Channel}
+	all := []*Descriptor{&st.Conn, &st.Channel, &st.Outbox}
 	for i := range st.Memory {
 		all = append(all, &st.Memory[i].File)
 	}
