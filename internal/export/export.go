@@ -10,6 +10,7 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/resume"
 	"github.com/vublk/vublk/vhostuser"
 )
@@ -126,6 +127,7 @@ func (e *Export) close(err error) {
 	if closeErr := e.parts.close(); err == nil {
 		err = closeErr
 	}
+	e.heritage.close() // of an export that has not come so far
 	e.err = err
 	e.state.change(Closed)
 	if !e.listened {
@@ -185,6 +187,7 @@ func (e *Export) attend(conn *net.UnixConn) error {
 	e.log.Info("front-end attached", "front_end", peer(conn))
 	o := e.sessionOptions()
 	k := e.newKeeper()
+	crashpoint.Reach("session-accepted")
 	if k != nil {
 		o.Keeper = k
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/resume"
 	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/vhostuser"
@@ -88,9 +89,21 @@ func (k *keeper) name(id uint64) string {
 	return k.prefix + kindFile + k.session + "-" + strconv.FormatUint(id, 10)
 }
 
-// Keep implements vhostuser.Keeper: new descriptors first, then the state that names them, then those that it does not name
-// any more are forgotten.
+// Keep implements vhostuser.Keeper. A state that cannot be kept leaves none: an older one would have a successor serve what
+// is not so any more.
 func (k *keeper) Keep(st *vhostuser.State) error {
+	err := k.keep(st)
+	if err != nil {
+		if e := k.file.Clear(); e != nil {
+			k.log.Error("a session's state cannot be taken back", "error", e)
+		}
+	}
+	return err
+}
+
+// keep has new descriptors kept first, then the state that names them; then those that it does not name any more are
+// forgotten.
+func (k *keeper) keep(st *vhostuser.State) error {
 	used, fresh := map[uint64]bool{}, false
 	for _, d := range st.Descriptors() {
 		used[d.ID] = true
@@ -116,9 +129,11 @@ func (k *keeper) Keep(st *vhostuser.State) error {
 	if st.Owed != nil {
 		step = vhostuser.StepHandled
 	}
+	crashpoint.Reach("state-stored")
 	if err := k.file.Save(value, uint8(step)); err != nil {
 		return err
 	}
+	crashpoint.Reach("state-saved")
 	for id := range k.stored {
 		if !used[id] {
 			delete(k.stored, id)
@@ -143,6 +158,7 @@ func (k *keeper) drop() {
 		return
 	}
 	err := k.holder.Remove(k.prefix + kindState + k.session)
+	crashpoint.Reach("session-forgotten")
 	for id := range k.stored {
 		if e := k.holder.Remove(k.name(id)); err == nil {
 			err = e
@@ -164,14 +180,24 @@ func (k *keeper) close() {
 // heritage is what a predecessor of an export has left with the holder, by kind.
 type heritage map[string]*sys.FD
 
-// resumable finds the session that a predecessor had.
+// resumable finds the session that a predecessor had: the youngest, where a holder has not heard of the end of one before.
 func (h heritage) resumable() (session string, ok bool) {
 	for kind := range h {
 		if name, is := strings.CutPrefix(kind, kindState); is {
-			return name, true
+			if !ok || len(name) > len(session) || len(name) == len(session) && name > session {
+				session = name
+			}
+			ok = true
 		}
 	}
-	return "", false
+	return session, ok
+}
+
+// close lets go of it, and leaves it to the holder.
+func (h heritage) close() {
+	for _, f := range h {
+		_ = f.Close()
+	}
 }
 
 // take removes what is called kind from the heritage, nil: nothing is.

@@ -90,6 +90,7 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 		delete(r.taking, d.Name)
 	}
 	if err := e.checkHeritage(); err != nil {
+		e.heritage.close()
 		return nil, errors.Wrapf(err, "export %s", d.Name)
 	}
 	e.ctx, e.stop = context.WithCancel(context.Background())

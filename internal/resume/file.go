@@ -91,6 +91,9 @@ func (f *File) Step(step uint8) error {
 	return f.commit(f.word&(wordSlot|wordValid) | uint32(step)<<stepShift)
 }
 
+// Clear leaves the file without a value.
+func (f *File) Clear() error { return f.commit(f.word & wordSlot) }
+
 // commit makes word count. It is one word: written or not.
 func (f *File) commit(word uint32) error {
 	if _, err := unix.Pwrite(f.fd.Int(), binary.LittleEndian.AppendUint32(nil, word), wordOffset); err != nil {
