@@ -66,6 +66,8 @@ func (p *process) listen(st *store) {
 	for {
 		m, err := resume.Receive(p.sock.Int())
 		if err != nil || len(m.Fields) == 0 {
+			// A worker that lives must not go on in the belief that it is heard.
+			_ = unix.Shutdown(p.sock.Int(), unix.SHUT_RDWR)
 			break
 		}
 		st.apply(&m)

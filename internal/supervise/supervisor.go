@@ -111,10 +111,17 @@ func (s *Supervisor) begin(program *os.File) (*process, error) {
 		return nil, err
 	}
 	s.o.Log.Info("worker started", "pid", p.pid())
-	if err := s.store.handOut(p.sock.Int()); err != nil {
-		s.o.Log.Debug("the worker does not take what is kept", "error", err) // it died: that is seen next
-	}
+	s.handOut(p)
 	return p, nil
+}
+
+// handOut gives what is kept to a worker that waits for it. One that has not got all of it would wait for ever: it dies, if
+// it has not yet, and that is seen next.
+func (s *Supervisor) handOut(p *process) {
+	if err := s.store.handOut(p.sock.Int()); err != nil {
+		s.o.Log.Warn("the worker does not take what is kept", "pid", p.pid(), "error", err)
+		p.signal(syscall.SIGKILL)
+	}
 }
 
 // attend watches the worker until it has died. It returns whether that is the end of the supervisor as well.

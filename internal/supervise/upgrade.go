@@ -75,9 +75,7 @@ func (s *Supervisor) handOver(signals <-chan os.Signal) {
 		_ = s.worker.program.Close()
 	}
 	s.worker, s.next = s.next, nil
-	if err := s.store.handOut(s.worker.sock.Int()); err != nil {
-		s.o.Log.Debug("the new worker does not take what is kept", "error", err) // it died: that is seen next
-	}
+	s.handOut(s.worker)
 	if s.stopped { // the old worker was told, and ended, but left everything to this one
 		s.worker.signal(syscall.SIGTERM)
 	}
