@@ -34,6 +34,7 @@ build: ## static bin/vublk and bin/vhost-user-blk for this machine, and bin/linu
 test: setup build ## set up, then every test: unit, race, model, hostile, guests
 	$(GO) vet ./...
 	$(GO) test $(UNIT)
+	$(GO) test -tags crashpoint ./virtio
 	$(GO) test -race -timeout 20m $(UNIT)
 	$(GO) test -count=1 -p 1 -timeout 30m $(shell $(GO) list ./test/... 2>/dev/null | grep -v /test/e2e)
 	$(GO) test -count=1 -timeout 30m -v ./test/e2e/...
@@ -68,7 +69,9 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 lint: $(GOLANGCI) $(GOFUMPT) ## format, vet (amd64 and arm64), golangci-lint, modules tidy
 	@test -z "$$($(GOFUMPT) -l $$(git ls-files '*.go'))" || { $(GOFUMPT) -d $$(git ls-files '*.go'); echo 'not gofumpt-clean: run make fmt'; exit 1; }
 	GOARCH=arm64 $(GO) vet ./...
+	$(GO) vet -tags crashpoint ./...
 	$(GOLANGCI) run
+	$(GOLANGCI) run --build-tags crashpoint ./internal/crashpoint ./virtio
 	$(GO) mod tidy -diff
 
 .PHONY: fmt
