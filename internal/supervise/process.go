@@ -85,8 +85,14 @@ func (p *process) listen(st *store) {
 	}
 	_ = p.cmd.Wait() // its error is in the state
 	p.state = p.cmd.ProcessState
-	_ = p.sock.Close()
 	close(p.ended)
+}
+
+// bury lets go of a process that has ended. Only the main loop may: it may be about to send something, and what has the
+// socket's number next must not get it.
+func (p *process) bury() {
+	<-p.ended
+	_ = p.sock.Close()
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

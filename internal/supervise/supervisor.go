@@ -93,13 +93,14 @@ func (s *Supervisor) Run(signals <-chan os.Signal) (status int, err error) {
 
 // end lets go of the programs, and of a worker in standby: it ends when nobody is there to hand it anything.
 func (s *Supervisor) end() {
+	s.worker.bury()
 	_ = s.worker.program.Close()
 	if s.old != nil {
 		_ = s.old.Close()
 	}
 	if s.next != nil {
 		s.next.signal(syscall.SIGKILL)
-		<-s.next.ended
+		s.next.bury()
 		_ = s.next.program.Close()
 	}
 }
@@ -140,6 +141,7 @@ func (s *Supervisor) attend(signals <-chan os.Signal) (end bool) {
 			s.handOver(signals)
 		case <-s.nextEnded():
 			s.o.Log.Error("upgrade: the new program does not start; the old one goes on", "reason", s.next.died())
+			s.next.bury()
 			_ = s.next.program.Close()
 			s.next = nil
 		case <-s.worker.ended:
@@ -197,6 +199,7 @@ func (s *Supervisor) signal(sig os.Signal) {
 
 // restart follows the death of a worker: it starts another one, after a pause if need be.
 func (s *Supervisor) restart(signals <-chan os.Signal) error {
+	s.worker.bury()
 	now := time.Now()
 	s.gone = now
 	s.count++

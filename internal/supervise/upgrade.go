@@ -68,6 +68,7 @@ func (s *Supervisor) handOver(signals <-chan os.Signal) {
 		s.o.Log.Warn("upgrade: the old worker did not end well; the new one resumes as after a death", "reason", s.worker.died())
 	}
 	s.hear()
+	s.worker.bury()
 	s.gone = time.Now()
 	if s.old == nil {
 		s.old = s.worker.program
