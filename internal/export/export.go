@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 
 	"github.com/pkg/errors"
@@ -34,6 +35,7 @@ type Export struct {
 	parts   parts // the runner's
 
 	peers    *peers          // the exports that begin together with this one
+	reports  sync.WaitGroup  // those that speak to the holder beside the runner
 	started  atomic.Bool     // somebody has the runner's part
 	ctx      context.Context // the life of the runner, which outlives the call that starts it
 	stop     context.CancelFunc
@@ -120,6 +122,7 @@ func (e *Export) run() {
 func (e *Export) close(err error) {
 	err = e.ignoreCancel(err)
 	e.stop() // those who wait at the socket leave
+	e.reports.Wait()
 	if e.handing.Load() && e.parts.socket != nil {
 		e.parts.socket.leave()
 		e.parts.socket = nil

@@ -106,6 +106,16 @@ func (s *shelf) put(t *testing.T, name string, fd int) {
 	s.kept[name] = f
 }
 
+// dup is what a process that begins is given.
+func (s *shelf) dup(t *testing.T, name string) *sys.FD {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err := s.kept[name].Dup()
+	must(t, err)
+	return f
+}
+
 func (s *shelf) drop(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,8 +131,7 @@ func (s *shelf) registry(t *testing.T) *Registry {
 	must(t, err)
 	kept := map[string]*sys.FD{}
 	for _, name := range s.names() {
-		kept[name], err = s.kept[name].Dup()
-		must(t, err)
+		kept[name] = s.dup(t, name)
 	}
 	r.Inherit(kept)
 	t.Cleanup(func() {
@@ -138,9 +147,7 @@ func (s *shelf) registry(t *testing.T) *Registry {
 // edit changes the state that is kept.
 func (s *shelf) edit(t *testing.T, f func(value string) string) {
 	t.Helper()
-	fd, err := s.kept[s.find(t, kindState)].Dup()
-	must(t, err)
-	file, err := resume.OpenFile(fd)
+	file, err := resume.OpenFile(s.dup(t, s.find(t, kindState)))
 	must(t, err)
 	defer func() { _ = file.Close() }()
 	value, step, err := file.Load()
@@ -236,9 +243,7 @@ func rename(value string) string {
 
 func (s *shelf) unkeep(t *testing.T) {
 	t.Helper()
-	fd, err := s.kept[s.find(t, kindState)].Dup()
-	must(t, err)
-	file, err := resume.OpenFile(fd)
+	file, err := resume.OpenFile(s.dup(t, s.find(t, kindState)))
 	must(t, err)
 	must(t, file.Clear())
 	must(t, file.Close())

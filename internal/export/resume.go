@@ -35,7 +35,7 @@ func (e *Export) resume() (resumed bool, err error) {
 	crashpoint.Reach("resume-begun")
 	e.log.Info("session resumed")
 	if e.holder != nil {
-		go e.reportServed()
+		e.reports.Go(e.reportServed)
 	}
 	return true, e.attendSession(s, k)
 }
