@@ -160,6 +160,12 @@ func (g *gate) giveFree() error {
 	return nil
 }
 
+// leave lets go of an image that another process has now, on the same description: to unlock it would be to unlock it there.
+func (g *gate) leave() {
+	g.used = false
+	g.locked.Store(false)
+}
+
 // release gives the image free once its last request is on stable storage. The next ring start takes it again. A
 // front-end that started none, such as a probe for a stale socket, leaves the lock where it was.
 func (g *gate) release() {

@@ -118,6 +118,9 @@ func (e *Export) surrender(c *call, session *vhostuser.Session) (taken bool) {
 	}
 	// From here on it is theirs, whether they hear of it or not.
 	e.handing.Store(true)
+	if e.parts.gate != nil {
+		e.parts.gate.leave()
+	}
 	if err := c.send(operatorMessage{Step: stepYours}); err != nil {
 		e.log.Error("the process that took the export over does not answer any more", "error", err)
 	}
