@@ -45,6 +45,13 @@ type Device interface {
 	Reset() error
 }
 
+// Suspender is a Device that does more when a queue stops than to stop it.
+type Suspender interface {
+	// SuspendQueue is StopQueue for a queue that starts again at once, in another process or in this one: the session is
+	// suspended (Session.Suspend), and the driver is not to notice.
+	SuspendQueue(i int) (virtio.Base, error)
+}
+
 // Events are the calls from a device back to its session. Whoever builds both hands them to the device.
 type Events struct {
 	// ConfigChanged says that the configuration space changed without the driver's doing, the capacity for example.

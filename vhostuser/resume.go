@@ -280,11 +280,15 @@ func (s *Session) Suspend() { s.cancel(ErrSuspended) }
 
 // suspend drains the rings and leaves them started in the books.
 func (s *Session) suspend() error {
+	stop := s.dev.StopQueue
+	if d, ok := s.dev.(Suspender); ok {
+		stop = d.SuspendQueue
+	}
 	for i := range s.rings {
 		if !s.rings[i].started {
 			continue
 		}
-		base, err := s.dev.StopQueue(i)
+		base, err := stop(i)
 		if err != nil {
 			return errors.Wrapf(err, "stop ring %d", i)
 		}

@@ -73,6 +73,12 @@ func (g *gate) StopQueue(i int) (virtio.Base, error) {
 	return base, err
 }
 
+// SuspendQueue implements vhostuser.Suspender. The guest goes on, so the image is kept, also while it is being migrated.
+func (g *gate) SuspendQueue(i int) (virtio.Base, error) {
+	delete(g.started, i)
+	return g.Device.StopQueue(i)
+}
+
 // Reset implements vhostuser.Device.
 func (g *gate) Reset() error {
 	clear(g.started)
