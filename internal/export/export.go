@@ -123,7 +123,7 @@ func (e *Export) close(err error) {
 	err = e.ignoreCancel(err)
 	e.stop() // those who wait at the socket leave
 	e.reports.Wait()
-	if e.handing.Load() && e.parts.socket != nil {
+	if (e.handing.Load() || e.takeOver.pending()) && e.parts.socket != nil {
 		e.parts.socket.leave()
 		e.parts.socket = nil
 	}
@@ -131,6 +131,9 @@ func (e *Export) close(err error) {
 		err = closeErr
 	}
 	e.heritage.close() // of an export that has not come so far
+	if e.takeOver.pending() { // last, so that the old process finds nobody in its way
+		e.takeOver.Abort()
+	}
 	e.err = err
 	e.state.change(Closed)
 	if !e.listened {

@@ -121,6 +121,13 @@ func (c *conversation) receive(step string) (m operatorMessage, fds []*sys.FD, e
 	return m, fds, nil
 }
 
+// await is receive for a step that brings nothing.
+func (c *conversation) await(step string) error {
+	_, fds, err := c.receive(step)
+	sys.CloseAll(fds)
+	return err
+}
+
 // refuse tells the other side why it gets nothing.
 func (c *conversation) refuse(err error) {
 	_ = c.send(operatorMessage{Error: err.Error()}) // it may be gone

@@ -91,6 +91,9 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 	}
 	if err := e.checkHeritage(); err != nil {
 		e.heritage.close()
+		if e.takeOver != nil {
+			e.takeOver.Abort()
+		}
 		return nil, errors.Wrapf(err, "export %s", d.Name)
 	}
 	e.ctx, e.stop = context.WithCancel(context.Background())
@@ -184,6 +187,10 @@ func (r *Registry) remove(e *Export) error {
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	r.closed = true
+	for _, t := range r.taking {
+		t.Abort()
+	}
+	r.taking = nil
 	r.mu.Unlock()
 	list := r.List()
 	for _, e := range list {

@@ -2,6 +2,7 @@ package export
 
 import (
 	"encoding/json"
+	"os"
 	"strconv"
 
 	"github.com/pkg/errors"
@@ -18,7 +19,7 @@ import (
 //	                   old: from here on hands off ◄── new: ready
 //	                   old: yours, ends ──► new: starts the rings
 //
-// Whatever goes wrong before "ready" has arrived, the old process goes on; its front-end has seen a pause.
+// Whatever goes wrong before "yours" is in the new one's socket, the old process goes on; its front-end has seen a pause.
 
 // Kinds of descriptors that only a live process hands over: the image's description, with the locks on it, so that nobody
 // else gets it in between.
@@ -116,13 +117,14 @@ func (e *Export) surrender(c *call, session *vhostuser.Session) (taken bool) {
 		_ = c.send(operatorMessage{Error: err.Error()}) // it may be gone
 		return false
 	}
-	// From here on it is theirs, whether they hear of it or not.
+	// It is theirs from this word on, unless it cannot reach them any more.
+	if err := c.send(operatorMessage{Step: stepYours}); err != nil {
+		e.log.Error("the process that was to take the export over has gone, it goes on here", "by", peer(c.conn), "error", err)
+		return false
+	}
 	e.handing.Store(true)
 	if e.parts.gate != nil {
 		e.parts.gate.leave()
-	}
-	if err := c.send(operatorMessage{Step: stepYours}); err != nil {
-		e.log.Error("the process that took the export over does not answer any more", "error", err)
 	}
 	e.log.Info("export taken over", "by", peer(c.conn))
 	return true
@@ -148,9 +150,7 @@ func (e *Export) offer(c *call, session *vhostuser.Session) error {
 	if err := c.send(operatorMessage{Step: stepGo}); err != nil {
 		return err
 	}
-	_, fds, err := c.receive(stepReady)
-	sys.CloseAll(fds)
-	return err
+	return c.await(stepReady)
 }
 
 // takeBack resumes a session that was suspended for nothing, in this process.
@@ -172,8 +172,9 @@ func (e *Export) takeBack(session *vhostuser.Session, k *keeper) (*vhostuser.Ses
 
 // TakeOver is an export that another process is about to give up to this one.
 type TakeOver struct {
-	c    *conversation
-	kept map[string]*sys.FD // by kind
+	c     *conversation
+	kept  map[string]*sys.FD // by kind
+	taken bool               // it is ours; the runner's
 }
 
 // BeginTakeOver asks the process that serves d to give it up. From then on the export's guest waits: Registry.TakeOver and
@@ -210,6 +211,9 @@ func BeginTakeOver(d Definition) (*TakeOver, error) {
 	}
 }
 
+// pending tells whether the old process still has the export.
+func (t *TakeOver) pending() bool { return t != nil && !t.taken }
+
 // Abort leaves the export where it is.
 func (t *TakeOver) Abort() {
 	t.c.close()
@@ -228,8 +232,13 @@ func (t *TakeOver) claim() error {
 	if err := t.c.send(operatorMessage{Step: stepReady}); err != nil {
 		return errors.Wrap(err, "take the export over")
 	}
-	_, fds, err := t.c.receive(stepYours)
-	sys.CloseAll(fds)
+	err := t.c.await(stepYours)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// From now on it cannot say so any more, which it notices; it may have done so in this moment.
+		_ = t.c.conn.CloseRead()
+		err = t.c.await(stepYours)
+	}
+	t.taken = err == nil
 	return errors.Wrap(err, "take the export over")
 }
 
@@ -240,7 +249,5 @@ func Release(path string) error {
 		return err
 	}
 	defer c.close()
-	_, fds, err := c.receive(stepDone)
-	sys.CloseAll(fds)
-	return errors.Wrapf(err, "release the image of the export at %s", path)
+	return errors.Wrapf(c.await(stepDone), "release the image of the export at %s", path)
 }
