@@ -2,9 +2,14 @@ package export
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/vublk/vublk/internal/cli/clitest"
+	"github.com/vublk/vublk/vhostuser"
+	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
 // goesOn demands that the export serves its guest, at the socket of before.
@@ -81,4 +86,64 @@ func TestTakeOverLate(t *testing.T) {
 	must(t, s.Err())
 	must(t, to.c.conn.CloseRead())
 	must(t, to.c.await(stepYours))
+}
+
+// What the new process could not go on with is found before the old one lets go.
+func TestTakeOverWithOtherOptions(t *testing.T) {
+	s := serveImage(t, "")
+	second := filepath.Join(t.TempDir(), "other.raw")
+	must(t, os.WriteFile(second, make([]byte, mib), 0o600))
+	must(t, s.guest.Set(vhostuser.RequestSetVringBase, vhostusertest.VringState(7, 1)))
+	for name, c := range map[string]struct {
+		change func(*Definition)
+		want   string
+	}{
+		"fewer queues":  {func(d *Definition) { d.Device.NumQueues = 1 }, "num-queues"},
+		"another name":  {func(d *Definition) { d.Name = "another" }, "not of this export"},
+		"another image": {func(d *Definition) { d.Disk.File = second }, "another has taken its place"},
+		"read-only":     {func(d *Definition) { d.Disk.ReadOnly = true }, "--read-only"},
+		"no direct I/O": {func(d *Definition) { d.Disk.Direct = false }, "--direct"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := s.Definition()
+			c.change(&d)
+			r := newRegistry(t)
+			must(t, r.TakeOver([]Definition{d}))
+			e, err := r.Create(d)
+			if err == nil {
+				if e.Start(); !e.Listened() {
+					err = e.Err()
+				}
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+			s.goesOn()
+		})
+	}
+}
+
+// Of several exports none is taken over when one of them cannot be.
+func TestTakeOverOfSeveral(t *testing.T) {
+	s, other := serveImage(t, ",name=first"), serveImage(t, ",name=second")
+	first, second := s.Definition(), other.Definition()
+	second.Disk.ReadOnly = true
+	r := newRegistry(t)
+	must(t, r.TakeOver([]Definition{first, second}))
+	one, err := r.Create(first)
+	must(t, err)
+	two, err := r.Create(second)
+	must(t, err)
+	Start(one, two)
+	if two.Err() == nil {
+		t.Error("taken over with another option")
+	}
+	select {
+	case <-one.Ready():
+		t.Error("the first was taken over alone")
+	case <-time.After(200 * time.Millisecond):
+	}
+	must(t, one.end())
+	s.goesOn()
+	other.goesOn()
 }

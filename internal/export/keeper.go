@@ -157,6 +157,10 @@ func (k *keeper) drop() {
 	if k == nil {
 		return
 	}
+	defer k.close()
+	if k.holder == nil { // it came from a live process
+		return
+	}
 	err := k.holder.Remove(k.prefix + kindState + k.session)
 	crashpoint.Reach("session-forgotten")
 	for id := range k.stored {
@@ -167,7 +171,6 @@ func (k *keeper) drop() {
 	if err != nil {
 		k.log.Debug("the holder was not told of a session's end", "error", err)
 	}
-	k.close()
 }
 
 // close lets go of the state and leaves it to the holder.

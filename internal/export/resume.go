@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/pkg/errors"
@@ -63,7 +64,8 @@ func (e *Export) revive(session string) (*vhostuser.Session, *keeper, error) {
 	return s, k, err
 }
 
-// checkHeritage refuses, before anything else is begun, a state that this program must not touch.
+// checkHeritage refuses, before anything else is begun, a state that this program must not touch. What a live process would
+// hand over must be good in every respect: it goes on with it otherwise.
 func (e *Export) checkHeritage() error {
 	session, ok := e.heritage.resumable()
 	if !ok {
@@ -73,11 +75,25 @@ func (e *Export) checkHeritage() error {
 	if err != nil {
 		return err
 	}
-	peek := &Export{def: e.def, holder: e.holder, prefix: e.prefix, log: e.log, heritage: heritage{kindState + session: fd}}
+	peek := &Export{def: e.def, holder: e.holder, prefix: e.prefix, log: e.log, heritage: maps.Clone(e.heritage)}
+	peek.heritage[kindState+session] = fd
 	k, _, err := peek.load(session)
 	k.close()
-	if errors.Is(err, errTooNew) {
+	switch {
+	case errors.Is(err, errTooNew), err != nil && e.takeOver != nil:
 		return err
+	case err == nil && e.takeOver != nil:
+		return e.checkRings(k.record.Session)
+	}
+	return nil
+}
+
+// checkRings tells whether there is a place for every ring that the front-end has spoken of.
+func (e *Export) checkRings(st *vhostuser.State) error {
+	for _, r := range st.Rings {
+		if r.Index >= e.def.Device.NumQueues {
+			return errors.Errorf("the front-end uses ring %d, and num-queues=%d: take at least what the process before has", r.Index, e.def.Device.NumQueues)
+		}
 	}
 	return nil
 }

@@ -32,15 +32,14 @@ func (e *Export) begin() error {
 		return err
 	}
 	ctx := e.ctx
-	if _, resumes := e.heritage.resumable(); resumes {
-		// A guest waits, and began when all its peers had been there.
+	if _, resumes := e.heritage.resumable(); resumes && e.takeOver == nil {
+		// A guest waits, and began when all its peers had been there. One that is taken over from a live process loses its
+		// disk when a peer fails afterwards, so it waits.
 		e.peers.disks.pass()
 		defer e.peers.sockets.pass()
 		var err error
-		if e.parts.socket, err = e.openSocket(); err != nil {
-			return err
-		}
-		return e.takeOver.claim()
+		e.parts.socket, err = e.openSocket()
+		return err
 	}
 	if err := e.peers.disks.meet(ctx); err != nil {
 		return err
