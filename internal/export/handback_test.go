@@ -147,3 +147,23 @@ func TestTakeOverOfSeveral(t *testing.T) {
 	s.goesOn()
 	other.goesOn()
 }
+
+// An image that was given free is not locked by the process that takes its export over: it is another's.
+func TestTakeOverAfterRelease(t *testing.T) {
+	s := serveImage(t, "")
+	must(t, s.guest.Stop())
+	must(t, Release(s.socket))
+	r := newRegistry(t)
+	must(t, r.TakeOver([]Definition{s.Definition()}))
+	e, err := r.Create(s.Definition())
+	must(t, err)
+	e.Start()
+	if !e.Listened() {
+		t.Fatal(e.Err())
+	}
+	must(t, s.Err())
+	wantFree(t, s.file, "in the new process", true)
+	must(t, s.guest.Start())
+	s.goesOn()
+	wantFree(t, s.file, "when the guest goes on", false)
+}

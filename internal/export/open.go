@@ -13,7 +13,8 @@ import (
 func (e *Export) openDisk() error {
 	p := &e.parts
 	d := e.def.Disk
-	incoming := d.Incoming && e.heritage[kindImage] == nil // else it comes with its lock
+	// An image comes with its lock from a live process, or was not that one's either: given free, or not its own yet.
+	incoming := (d.Incoming || e.takeOver != nil) && e.heritage[kindImage] == nil
 	var file *blk.FileDisk
 	switch d.Store.Kind {
 	case storeNull:
