@@ -216,9 +216,14 @@ func (e *Export) device() vhostuser.Device {
 func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
 	order, err := e.runSession(session)
 	for errors.Is(err, vhostuser.ErrSuspended) {
-		if order == nil || order.do == doTakeOver && e.surrender(order, session) {
+		if order == nil {
 			e.drain()
 			return e.handOver(session, k)
+		}
+		if order.do == doTakeOver && e.surrender(order, session) {
+			e.drain()
+			k.drop() // the holder's worker goes on, with other exports, and its successor must not resume this one
+			return e.handOver(session, nil)
 		}
 		if order.do == doRelease {
 			order.grant(e.giveFreeUnder(session))

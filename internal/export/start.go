@@ -51,7 +51,16 @@ func (e *Export) begin() error {
 	if err := e.peers.sockets.meet(ctx); err != nil {
 		return err
 	}
-	return e.takeOver.claim()
+	if err := e.takeOver.claim(); err != nil {
+		return err
+	}
+	if l, ok := e.parts.socket.(*listener); ok && e.takeOver != nil && e.holder != nil {
+		// Not before: a successor that finds something kept takes nothing over.
+		if err := e.storeListener(l); err != nil {
+			e.log.Warn("the socket will not survive the death of vublk", "error", err)
+		}
+	}
+	return nil
 }
 
 // peers are the exports that begin together: where they wait for each other.

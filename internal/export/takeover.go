@@ -123,6 +123,9 @@ func (e *Export) surrender(c *call, session *vhostuser.Session) (taken bool) {
 		return false
 	}
 	e.handing.Store(true)
+	if e.holder != nil {
+		_ = e.holder.Remove(e.prefix + kindListen) // a holder that is lost has been reported
+	}
 	if e.parts.gate != nil {
 		e.parts.gate.leave()
 	}
