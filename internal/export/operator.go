@@ -169,14 +169,17 @@ func hear(ctx context.Context, conn *net.UnixConn) (*call, error) {
 	c := &call{conversation: conversation{conn}}
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
+	if !entitled(conn) { // before anything of its is read
+		err := errors.New("only root and the user that runs the export may give it orders")
+		c.refuse(err)
+		return nil, err
+	}
 	m, fds, err := c.receive("")
 	sys.CloseAll(fds)
 	switch {
 	case err != nil:
 		c.close()
 		return nil, err
-	case !entitled(conn):
-		err = errors.New("only root and the user that runs the export may give it orders")
 	case m.Do != doTakeOver && m.Do != doRelease:
 		err = errors.Errorf("this vublk does not know the order %q", m.Do)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/pkg/errors"
@@ -19,13 +20,20 @@ type reception struct {
 	front chan *net.UnixConn // front-ends, in turn
 	calls chan *call
 
-	mu     sync.Mutex
-	silent []*net.UnixConn // those that have not said anything, oldest first
-	guests sync.WaitGroup
+	mu      sync.Mutex
+	waiting []*visitor // those that nobody attends to yet, oldest first
+	guests  sync.WaitGroup
 }
 
-// maxSilent is how many connections may be open without a word. One more, and the oldest is closed.
-const maxSilent = 32
+// visitor is a connection that waits: to say something, to be heard, or for its turn.
+type visitor struct {
+	conn *net.UnixConn
+	away context.CancelFunc
+}
+
+// maxWaiting is how many connections may wait. One more, and the oldest is closed: whoever may connect to one export must
+// not use up the descriptors of all.
+const maxWaiting = 32
 
 func newReception(log *slog.Logger) *reception {
 	return &reception{log: log, front: make(chan *net.UnixConn), calls: make(chan *call)}
@@ -35,32 +43,33 @@ func newReception(log *slog.Logger) *reception {
 func (r *reception) receive(ctx context.Context, conn *net.UnixConn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.silent) >= maxSilent {
-		r.log.Warn("too many connections without a word: the oldest is closed", "limit", maxSilent)
-		_ = r.silent[0].Close()
+	if len(r.waiting) >= maxWaiting {
+		r.log.Warn("too many connections wait: the oldest is closed", "limit", maxWaiting)
+		r.waiting[0].away()
+		r.waiting = r.waiting[1:]
 	}
-	r.silent = append(r.silent, conn)
+	ctx, away := context.WithCancel(ctx)
+	v := &visitor{conn: conn, away: away}
+	r.waiting = append(r.waiting, v)
 	r.guests.Go(func() {
+		defer r.left(v)
 		stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(longAgo) })
 		request, err := firstWord(conn)
-		r.heard(conn)
 		if !stop() || err != nil {
-			_ = conn.Close() // it has gone, or we go
+			_ = conn.Close() // it has gone, or has to go
 			return
 		}
 		r.pass(ctx, conn, request)
 	})
 }
 
-// heard takes conn off the list of the silent.
-func (r *reception) heard(conn *net.UnixConn) {
+// left takes v off the list.
+func (r *reception) left(v *visitor) {
+	v.away()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, c := range r.silent {
-		if c == conn {
-			r.silent = append(r.silent[:i], r.silent[i+1:]...)
-			return
-		}
+	if i := slices.Index(r.waiting, v); i >= 0 {
+		r.waiting = slices.Delete(r.waiting, i, i+1)
 	}
 }
 
@@ -75,7 +84,7 @@ func (r *reception) pass(ctx context.Context, conn *net.UnixConn, request uint32
 		select {
 		case r.calls <- c:
 		case <-ctx.Done():
-			c.refuse(errors.New("the export is being ended"))
+			c.refuse(errors.New("the export is being ended, or too many wait"))
 		}
 		return
 	}

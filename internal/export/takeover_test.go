@@ -92,7 +92,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 func TestSilentConnections(t *testing.T) {
 	s := serveImage(t, "")
 	var silent []net.Conn
-	for range 2 * maxSilent {
+	for range 2 * maxWaiting {
 		c, err := net.Dial("unix", s.socket)
 		if err != nil {
 			t.Fatal(err)
@@ -115,4 +115,26 @@ func TestSilentConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	clitest.Attach(t, s.socket, vhostusertest.Options{}) // so is a front-end
+}
+
+// Front-ends that wait for their turn are as many at most.
+func TestWaitingFrontEnds(t *testing.T) {
+	s := serveImage(t, "")
+	var waiting []net.Conn
+	for range 2 * maxWaiting {
+		c, err := net.Dial("unix", s.socket)
+		must(t, err)
+		defer func() { _ = c.Close() }()
+		_, err = c.Write([]byte{1, 0, 0, 0})
+		must(t, err)
+		waiting = append(waiting, c)
+	}
+	must(t, waiting[0].SetReadDeadline(time.Now().Add(5*time.Second)))
+	if n, err := waiting[0].Read(make([]byte, 1)); n != 0 || err == nil || os.IsTimeout(err) {
+		t.Fatalf("the oldest is still there: %d, %v", n, err)
+	}
+	to, err := BeginTakeOver(s.Definition())
+	must(t, err)
+	to.Abort()
+	s.goesOn()
 }
