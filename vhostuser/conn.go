@@ -25,6 +25,8 @@ type conn struct {
 	in   [headerSize + maxPayload + 1]byte
 	out  []byte
 	oob  [controlSize]byte // more than that and the kernel says MSG_CTRUNC
+
+	unsent bool // an answer has not left, or not all of it
 }
 
 // controlSize is room for the maxFDs descriptors of a message, and for the credentials that the kernel puts before them
@@ -242,6 +244,7 @@ func (c *conn) send(b []byte, fd *sys.FD) error {
 		_, err = c.sock.Write(b[n:])
 	}
 	if err != nil {
+		c.unsent = true
 		if gone(err) {
 			return io.EOF
 		}
@@ -257,8 +260,11 @@ var longAgo = time.Unix(1, 0)
 // open on purpose: a front-end that sees its end reads the used indices as they are, so the rings are drained first.
 func (c *conn) wake() { _ = c.sock.SetDeadline(longAgo) }
 
-// wakeReader does it to reads only.
-func (c *conn) wakeReader() { _ = c.sock.SetReadDeadline(longAgo) }
+// wakeReader does it to reads now, and to writes after a patience.
+func (c *conn) wakeReader(patience time.Duration) {
+	_ = c.sock.SetWriteDeadline(time.Now().Add(patience))
+	_ = c.sock.SetReadDeadline(longAgo)
+}
 
 // gone tells that the front-end is no longer there. Linux answers ECONNRESET instead of an end of file when it left
 // with unread bytes of ours (unix(7)).

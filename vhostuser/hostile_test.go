@@ -3,6 +3,7 @@ package vhostuser_test
 import (
 	"context"
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/pkg/errors"
@@ -140,6 +141,10 @@ func TestFrontEndThatNeverReads(t *testing.T) {
 	for name, end := range map[string]func(*rig){
 		"context": func(r *rig) { r.cancel() },
 		"fail":    func(r *rig) { r.session.Fail(context.Canceled) },
+		"suspend, then context": func(r *rig) {
+			r.session.Suspend()
+			r.cancel()
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, vhostuser.Options{})
@@ -166,6 +171,25 @@ func TestFrontEndThatNeverReads(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nor can it keep a session from being suspended, and with it all others from an upgrade. Its own session ends: half an
+// answer is nothing to go on with.
+func TestSuspendOfAFrontEndThatNeverReads(t *testing.T) {
+	r := newRig(t, vhostuser.Options{})
+	r.negotiate(allFeatures)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for r.conn.Set(vhostuser.RequestGetConfig, ut.Config(0, 256, 0, make([]byte, 256))) == nil {
+		}
+	}()
+	eventually(t, "a blocked session", r.stuck())
+	r.session.Suspend()
+	if err := r.wait(); err == nil || errors.Is(err, vhostuser.ErrSuspended) || !strings.Contains(err.Error(), "does not read") {
+		t.Fatalf("Serve: %v", err)
+	}
+	<-sent
 }
 
 // stuck returns a condition: answers wait unread, questions wait unread, and nothing moves any more.

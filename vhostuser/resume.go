@@ -313,10 +313,14 @@ func (s *Session) Release() error {
 
 // interrupted tells why Serve's loop has ended: what ended the context, if that was it.
 func (s *Session) interrupted(err error) error {
-	if woken(err) && s.ctx.Err() != nil {
-		return context.Cause(s.ctx)
+	if !woken(err) || s.ctx.Err() == nil {
+		return err
 	}
-	return err
+	cause := context.Cause(s.ctx)
+	if s.conn.unsent && errors.Is(cause, ErrSuspended) {
+		return errDeaf
+	}
+	return cause
 }
 
 // unread is how much of what we sent the front-end has not read (unix(7), SIOCOUTQ).

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/pkg/errors"
 
@@ -122,7 +123,10 @@ func (s *Session) ConfigChanged() { s.backend.configChanged() }
 // is done (its cause) or Fail is called (its error). When it returns, every queue is stopped and drained, and, except
 // after Suspend, all descriptors, mappings and the connection are gone. Call it once.
 func (s *Session) Serve(ctx context.Context) error {
-	stopCaller := context.AfterFunc(ctx, func() { s.cancel(context.Cause(ctx)) })
+	stopCaller := context.AfterFunc(ctx, func() {
+		s.cancel(context.Cause(ctx))
+		s.conn.wake() // also when it hangs in an answer after Suspend
+	})
 	defer stopCaller()
 	stopWake := context.AfterFunc(s.ctx, s.wake)
 	err := s.openErr
@@ -130,6 +134,9 @@ func (s *Session) Serve(ctx context.Context) error {
 		s.keep(nil)
 		crashpoint.Reach("session-kept")
 		err = s.interrupted(s.loop())
+		if errors.Is(err, errDeaf) && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 	}
 	stopWake()
 	if errors.Is(err, ErrSuspended) {
@@ -141,10 +148,16 @@ func (s *Session) Serve(ctx context.Context) error {
 	return s.end(err, false)
 }
 
+// answerTime is how long a front-end may take to read the answer after which its session is suspended.
+const answerTime = 2 * time.Second
+
+// errDeaf ends a session that could not be suspended.
+var errDeaf = errors.New("the front-end does not read its answers, so the session cannot go on elsewhere")
+
 // wake ends the loop: at once, or, to suspend the session, when the message that is being handled has its answer.
 func (s *Session) wake() {
 	if errors.Is(context.Cause(s.ctx), ErrSuspended) {
-		s.conn.wakeReader()
+		s.conn.wakeReader(answerTime)
 		return
 	}
 	s.conn.wake()
