@@ -32,6 +32,7 @@ type Export struct {
 
 	state   state
 	session atomic.Pointer[vhostuser.Session]
+	untold  atomic.Bool // of a change of the configuration space: the session that is suspended
 	parts   parts // the runner's
 
 	peers    *peers          // the exports that begin together with this one
@@ -197,6 +198,7 @@ func (e *Export) attend(conn *net.UnixConn) error {
 	if k != nil {
 		o.Keeper = k
 	}
+	e.untold.Store(false) // this front-end reads what it does not know
 	return e.attendSession(vhostuser.NewSession(conn, e.device(), o), k)
 }
 
@@ -258,6 +260,7 @@ func (e *Export) drain() {
 // without one, to be left to the holder. Every queue is drained then.
 func (e *Export) runSession(session *vhostuser.Session) (order *call, err error) {
 	e.session.Store(session)
+	e.tell()
 	if e.handing.Load() {
 		session.Suspend()
 	}

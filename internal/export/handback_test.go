@@ -167,3 +167,16 @@ func TestTakeOverAfterRelease(t *testing.T) {
 	s.goesOn()
 	wantFree(t, s.file, "when the guest goes on", false)
 }
+
+// A disk that grows while its export is about to change hands has grown for its guest, in whichever process it goes on.
+func TestGrowDuringTakeOver(t *testing.T) {
+	s := serveImage(t, "")
+	to, err := BeginTakeOver(s.Definition())
+	must(t, err)
+	_, err = s.truncate(2*mib, false)
+	must(t, err)
+	to.Abort()
+	s.goesOn()
+	s.told(1)
+	s.sees(2 * mib)
+}

@@ -47,9 +47,15 @@ func (e *Export) Resize(force bool) (Resized, error) {
 	return r, err
 }
 
-// configChanged passes a change of the configuration space on to the session that runs, if any. It does not block.
+// configChanged passes a change of the configuration space on to the session that runs, or that goes on after it was
+// suspended. It does not block.
 func (e *Export) configChanged() {
-	if s := e.session.Load(); s != nil {
+	e.untold.Store(true)
+	e.tell()
+}
+
+func (e *Export) tell() {
+	if s := e.session.Load(); s != nil && e.untold.Swap(false) {
 		s.ConfigChanged()
 	}
 }

@@ -87,6 +87,7 @@ func (e *Export) pack(session *vhostuser.Session) (b bundle, err error) {
 		return b, nil
 	}
 	st := session.State()
+	st.ConfigChanged = st.ConfigChanged || e.untold.Load()
 	value, err := json.Marshal(&record{
 		Version: recordVersion, Needs: recordNeeds, Export: e.def.Name, Session: st,
 		Capacity: uint64(e.parts.disk.Info().Size),
