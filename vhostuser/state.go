@@ -262,6 +262,10 @@ func (st *State) Duplicate() (dup *State, done func(), err error) {
 			*b = &copied
 		}
 	}
+	if st.Log != nil {
+		copied := *st.Log
+		one.Log = &copied
+	}
 	return &one, done, one.Bind(func(id uint64) (int, bool) {
 		fd, ok := fds[id]
 		return fd, ok

@@ -33,7 +33,7 @@ type Export struct {
 	state   state
 	session atomic.Pointer[vhostuser.Session]
 	untold  atomic.Bool // of a change of the configuration space: the session that is suspended
-	parts   parts // the runner's
+	parts   parts       // the runner's
 
 	peers    *peers          // the exports that begin together with this one
 	reports  sync.WaitGroup  // those that speak to the holder beside the runner
@@ -131,7 +131,7 @@ func (e *Export) close(err error) {
 	if closeErr := e.parts.close(); err == nil {
 		err = closeErr
 	}
-	e.heritage.close() // of an export that has not come so far
+	e.heritage.close()        // of an export that has not come so far
 	if e.takeOver.pending() { // last, so that the old process finds nobody in its way
 		e.takeOver.Abort()
 	}
@@ -181,6 +181,9 @@ func (e *Export) serve() error {
 
 // obey does what an operator asks for while there is no session. It returns whether that was the end.
 func (e *Export) obey(c *call) (end bool) {
+	if c.gone() {
+		return false
+	}
 	if c.do == doTakeOver {
 		return e.surrender(c, nil)
 	}
@@ -266,14 +269,21 @@ func (e *Export) runSession(session *vhostuser.Session) (order *call, err error)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- session.Serve(e.ctx) }()
-	select {
-	case err = <-ended:
-	case <-e.ctx.Done():
-		e.drain()
-		err = <-ended
-	case order = <-e.parts.calls():
-		session.Suspend()
-		err = <-ended
+	for waits := true; waits; {
+		waits = false
+		select {
+		case err = <-ended:
+		case <-e.ctx.Done():
+			e.drain()
+			err = <-ended
+		case order = <-e.parts.calls():
+			if order.gone() {
+				order, waits = nil, true
+				continue
+			}
+			session.Suspend()
+			err = <-ended
+		}
 	}
 	if order != nil && !errors.Is(err, vhostuser.ErrSuspended) {
 		order.refuse(errors.New("the front-end has gone in this moment"))

@@ -180,3 +180,21 @@ func TestGrowDuringTakeOver(t *testing.T) {
 	s.told(1)
 	s.sees(2 * mib)
 }
+
+// An order whose giver has given up is not carried out later.
+func TestOrderThatCameToNothing(t *testing.T) {
+	s := serveImage(t, "")
+	must(t, s.guest.Stop())
+	to, err := BeginTakeOver(s.Definition())
+	must(t, err)
+	c, err := order(s.socket, doRelease)
+	must(t, err)
+	c.close()
+	to.Abort()
+	for range 2 { // whichever of them comes first
+		to, err = BeginTakeOver(s.Definition())
+		must(t, err)
+		to.Abort()
+	}
+	wantFree(t, s.file, "released for nobody", false)
+}

@@ -154,6 +154,24 @@ type call struct {
 	do string
 }
 
+// gone tells whether the caller has lost its patience: what it asked for must not happen behind its back.
+func (c *call) gone() bool {
+	gone := true
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return gone
+	}
+	_ = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		gone = !errors.Is(err, unix.EAGAIN) && n <= 0
+	})
+	if gone {
+		c.close()
+	}
+	return gone
+}
+
 // grant answers an order that was carried out, or not.
 func (c *call) grant(err error) {
 	if err != nil {

@@ -160,11 +160,13 @@ func (e *Export) offer(c *call, session *vhostuser.Session) error {
 // takeBack resumes a session that was suspended for nothing, in this process.
 func (e *Export) takeBack(session *vhostuser.Session, k *keeper) (*vhostuser.Session, error) {
 	st, done, err := session.State().Duplicate()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		defer done()
 	}
-	defer done()
-	if err := session.Release(); err != nil {
+	if e := session.Release(); err == nil { // also when we are out of descriptors: the front-end then sees the end
+		err = e
+	}
+	if err != nil {
 		return nil, err
 	}
 	o := e.sessionOptions()
