@@ -181,7 +181,9 @@ func TestSuspendOfAFrontEndThatNeverReads(t *testing.T) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		for r.conn.Set(vhostuser.RequestGetConfig, ut.Config(0, 256, 0, make([]byte, 256))) == nil {
+		var err error
+		for err == nil {
+			err = r.conn.Set(vhostuser.RequestGetConfig, ut.Config(0, 256, 0, make([]byte, 256)))
 		}
 	}()
 	eventually(t, "a blocked session", r.stuck())
