@@ -126,13 +126,18 @@ func (s *server) start() error {
 		}()
 	}
 	export.Start(s.exports...)
+	left := len(s.exports)
 	for range s.exports {
 		select {
 		case <-s.signals:
 			s.stopped = time.Now()
 			return errStopped
 		case e := <-ready:
-			if !e.Listened() {
+			switch {
+			case e.Listened():
+			case errors.Is(e.Err(), export.ErrNotTaken) && left > 1: // others were, and their guests have nobody else now
+				left--
+			default:
 				return Usage(export.Under(s.o.Where, e.Err()))
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pkg/errors"
+
 	"github.com/vublk/vublk/internal/cli/clitest"
 	"github.com/vublk/vublk/vhostuser"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
@@ -58,8 +60,8 @@ func TestTakeOverThatFailsLate(t *testing.T) {
 	e, err := r.Create(s.Definition())
 	must(t, err)
 	e.Start()
-	if e.Listened() || e.Err() == nil {
-		t.Error("taken over without a word")
+	if e.Listened() || !errors.Is(e.Err(), ErrNotTaken) {
+		t.Errorf("taken over without a word: %v", e.Err())
 	}
 	s.goesOn()
 }

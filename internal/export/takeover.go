@@ -229,6 +229,9 @@ func (t *TakeOver) Abort() {
 	t.kept = nil
 }
 
+// ErrNotTaken tells that the process before goes on with an export, or has died in this moment.
+var ErrNotTaken = errors.New("the export was not taken over")
+
 // claim is called when this process has everything it needs; when it returns nil the export is ours.
 func (t *TakeOver) claim() error {
 	if t == nil {
@@ -236,7 +239,7 @@ func (t *TakeOver) claim() error {
 	}
 	defer t.c.close()
 	if err := t.c.send(operatorMessage{Step: stepReady}); err != nil {
-		return errors.Wrap(err, "take the export over")
+		return errors.Wrap(ErrNotTaken, err.Error())
 	}
 	err := t.c.await(stepYours)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -244,8 +247,11 @@ func (t *TakeOver) claim() error {
 		_ = t.c.conn.CloseRead()
 		err = t.c.await(stepYours)
 	}
-	t.taken = err == nil
-	return errors.Wrap(err, "take the export over")
+	if err != nil {
+		return errors.Wrap(ErrNotTaken, err.Error())
+	}
+	t.taken = true
+	return nil
 }
 
 // Release asks the export that listens at path to give its image free: its guest was migrated away while it was paused.
