@@ -63,6 +63,7 @@ func (s *Session) post() error {
 		}
 		n -= int(max(got, 0))
 	}
+	s.conn.unsent = err != nil
 	if err != nil && gone(err) {
 		return io.EOF
 	}
