@@ -60,7 +60,12 @@ func TestTakeOverKeepsTheLock(t *testing.T) {
 			last = start(t, serve(socket, i.path, "--take-over")...)
 			last.await("session resumed")
 			write(t, g, 0, pattern(byte('2'+n), 4096))
-			old.end() // it has ended already, and well
+			for deadline := time.Now().Add(patience); old.Running(); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("the old process does not end:\n%s", old.Log())
+				}
+			}
+			old.end() // well
 			old = last
 		}
 		if strings.Contains(rival.Log(), "msg=listening") {
