@@ -114,6 +114,7 @@ func (g *gate) acquire(ctx context.Context, ended chan struct{}) {
 		err = g.adopt()
 	}
 	if err == nil {
+		g.log.Info("the image's lock is taken: the rings go")
 		g.locked.Store(true)
 		g.SetHeld(false)
 		return

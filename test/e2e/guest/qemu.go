@@ -17,6 +17,7 @@ type Options struct {
 	Memory    int    // MiB, default 512
 	MaxMemory int    // MiB; above Memory: leaves slots for hot-plugged memory
 	Disks     []Disk
+	Incoming  string // socket on which a migration is awaited: the guest does not boot, it arrives, and waits for cont
 	// QEMU is the command and its first arguments, to take another than Debian's qemu-system-x86_64: then one from 9.2 on,
 	// which knows reconnect-ms.
 	QEMU []string
@@ -95,6 +96,9 @@ func (o Options) args(console string) []string {
 	if o.Kernel != "" {
 		words := strings.TrimSpace(KernelWords + " " + o.Append)
 		args = append(args, "-kernel", o.Kernel, "-initrd", o.Initramfs, "-append", words)
+	}
+	if o.Incoming != "" {
+		args = append(args, "-S", "-incoming", "unix:"+o.Incoming)
 	}
 	return args
 }
