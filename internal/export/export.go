@@ -195,18 +195,19 @@ func (e *Export) obey(c *call) (end bool) {
 func (e *Export) attend(conn *net.UnixConn) error {
 	e.state.change(Attached)
 	e.log.Info("front-end attached", "front_end", peer(conn))
-	o := e.sessionOptions()
 	k := e.newKeeper()
 	crashpoint.Reach("session-accepted")
-	if k != nil {
-		o.Keeper = k
-	}
 	e.untold.Store(false) // this front-end reads what it does not know
-	return e.attendSession(vhostuser.NewSession(conn, e.device(), o), k)
+	return e.attendSession(vhostuser.NewSession(conn, e.device(), e.sessionOptions(k)), k)
 }
 
-func (e *Export) sessionOptions() vhostuser.Options {
-	return vhostuser.Options{Queues: e.def.Device.NumQueues, Log: e.log, Trace: e.trace}
+// sessionOptions are those of a session that k keeps, nil: nothing does.
+func (e *Export) sessionOptions(k *keeper) vhostuser.Options {
+	o := vhostuser.Options{Queues: e.def.Device.NumQueues, Log: e.log, Trace: e.trace}
+	if k != nil { // in an interface it would not be nil any more
+		o.Keeper = k
+	}
+	return o
 }
 
 // device is the device as sessions see it.

@@ -52,12 +52,8 @@ func (e *Export) revive(session string) (*vhostuser.Session, *keeper, error) {
 		k.close()
 		k = e.newKeeper()
 	}
-	o := e.sessionOptions()
-	if k != nil {
-		o.Keeper = k
-	}
 	crashpoint.Reach("resume-loaded")
-	s, err := vhostuser.Resume(left.Session, step, e.device(), o)
+	s, err := vhostuser.Resume(left.Session, step, e.device(), e.sessionOptions(k))
 	if err == nil && uint64(e.parts.disk.Info().Size) != left.Capacity {
 		s.ConfigChanged()
 	}

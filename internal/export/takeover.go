@@ -169,11 +169,7 @@ func (e *Export) takeBack(session *vhostuser.Session, k *keeper) (*vhostuser.Ses
 	if err != nil {
 		return nil, err
 	}
-	o := e.sessionOptions()
-	if k != nil {
-		o.Keeper = k
-	}
-	return vhostuser.Resume(st, vhostuser.StepNone, e.device(), o)
+	return vhostuser.Resume(st, vhostuser.StepNone, e.device(), e.sessionOptions(k))
 }
 
 // TakeOver is an export that another process is about to give up to this one.
