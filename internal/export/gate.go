@@ -94,15 +94,12 @@ func (g *gate) SetLog(l *guestmem.DirtyLog) error {
 // handOver gives the image to a migration's destination, when all that the guest was told is on stable storage. Else it
 // keeps it, and the destination waits in vain: better no guest than one whose disk has lost writes.
 func (g *gate) handOver() {
-	g.settle()
-	if err := g.Flush(); err != nil {
+	switch ours, err := g.yield(); {
+	case err != nil:
 		g.log.Error("the image is not given to the migration's destination: its writes cannot be brought to stable storage", "error", err)
-		return
-	}
-	if g.locked.Load() {
+	case ours:
 		g.log.Info("all rings of a guest that is being migrated have stopped: the image is given free")
 	}
-	g.release()
 }
 
 // acquire waits for the lock and lets the held rings run, or ends the session. Whoever had the lock meanwhile may have
@@ -155,16 +152,33 @@ func (g *gate) settle() {
 // giveFree gives the image free although the front-end is there, at an operator's word: its guest was migrated away while it
 // was paused. The next ring start takes it again.
 func (g *gate) giveFree() error {
-	g.settle()
-	if err := g.Flush(); err != nil {
+	ours, err := g.yield()
+	if err != nil {
 		return errors.Wrap(err, "the image is kept: its writes cannot be brought to stable storage")
 	}
-	if g.locked.Swap(false) {
-		g.SetHeld(true)
-		g.file.Unlock()
+	if ours {
 		g.log.Info("the image is given free, as an operator wants it")
 	}
 	return nil
+}
+
+// yield brings to stable storage what the guest was told of and gives the image free; it tells whether the image was ours.
+func (g *gate) yield() (ours bool, err error) {
+	g.settle()
+	if err := g.Flush(); err != nil {
+		return false, err
+	}
+	return g.unlock(), nil
+}
+
+// unlock lets others have the image, if it is ours. The rings that start from here on are held until the lock is back.
+func (g *gate) unlock() (ours bool) {
+	g.used = false
+	if ours = g.locked.Swap(false); ours {
+		g.SetHeld(true)
+		g.file.Unlock()
+	}
+	return ours
 }
 
 // leave lets go of an image that another process has now, on the same description: to unlock it would be to unlock it there.
@@ -179,10 +193,6 @@ func (g *gate) release() {
 	if !g.used {
 		return
 	}
-	g.used = false
 	g.settle()
-	if g.locked.Swap(false) {
-		g.SetHeld(true)
-		g.file.Unlock()
-	}
+	g.unlock()
 }
