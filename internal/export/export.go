@@ -247,9 +247,6 @@ func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
 		e.parts.gate.release()
 	}
 	e.log.Info("front-end has gone")
-	if e.ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil
-	}
 	return err
 }
 
