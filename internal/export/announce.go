@@ -1,13 +1,6 @@
 package export
 
-import (
-	"fmt"
-	"net"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/vublk/vublk/blk"
-)
+import "github.com/vublk/vublk/blk"
 
 // announce logs what is served and where, then that front-ends may come.
 func (e *Export) announce() {
@@ -34,19 +27,4 @@ func (e *Export) mode() (mode, why string) {
 		return string(blk.CacheWriteback), "cache=auto; completed writes need a flush, so flushes become fdatasync"
 	}
 	return string(blk.CacheWritethrough), "cache=auto; the device has no volatile write cache, so flushes are not offered"
-}
-
-// peer names the process at the other end of conn, as far as the kernel knows (unix(7), SO_PEERCRED).
-func peer(conn *net.UnixConn) string {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return "unknown"
-	}
-	name := "unknown"
-	_ = raw.Control(func(fd uintptr) {
-		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			name = fmt.Sprintf("pid %d, uid %d", cred.Pid, cred.Uid)
-		}
-	})
-	return name
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"github.com/pkg/errors"
@@ -134,20 +133,6 @@ func (c *conversation) refuse(err error) {
 	c.close()
 }
 
-// entitled tells whether the process at the other end may give orders: it is root's, or our own user's.
-func entitled(conn *net.UnixConn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
-	}
-	ok := false
-	_ = raw.Control(func(fd uintptr) {
-		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		ok = err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
-	})
-	return ok
-}
-
 // call is an operator's request, for the runner.
 type call struct {
 	conversation
@@ -156,15 +141,12 @@ type call struct {
 
 // gone tells whether the caller has lost its patience: what it asked for must not happen behind its back.
 func (c *call) gone() bool {
-	gone := true
-	raw, err := c.conn.SyscallConn()
-	if err != nil {
-		return gone
-	}
-	_ = raw.Control(func(fd uintptr) {
+	gone := true // also when there is no descriptor any more
+	_ = control(c.conn, func(fd int) error {
 		var b [1]byte
-		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		gone = !errors.Is(err, unix.EAGAIN) && n <= 0
+		return err
 	})
 	if gone {
 		c.close()

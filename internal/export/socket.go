@@ -140,14 +140,10 @@ func (s *listener) next(ctx context.Context) (*net.UnixConn, *call, error) {
 
 // duplicate is a descriptor of the socket for another process. Not by File, which would make the socket block, for us too.
 func (s *listener) duplicate() (f *sys.FD, err error) {
-	raw, err := s.l.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	controlErr := raw.Control(func(fd uintptr) { f, err = sys.NewFD(int(fd)).Dup() })
-	if err == nil {
-		err = controlErr
-	}
+	err = control(s.l, func(fd int) (err error) {
+		f, err = sys.NewFD(fd).Dup()
+		return err
+	})
 	return f, err
 }
 
