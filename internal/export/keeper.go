@@ -32,13 +32,27 @@ const (
 	recordNeeds   = 1
 )
 
+// encode writes the record of a session as it is now.
+func (e *Export) encode(st *vhostuser.State) ([]byte, error) {
+	value, err := json.Marshal(&record{
+		Version: recordVersion, Needs: recordNeeds, Export: e.def.Name, Session: st,
+		Capacity: uint64(e.parts.disk.Info().Size),
+	})
+	return value, errors.Wrap(err, "write the session's state")
+}
+
 // Names that descriptors have with the holder: vublk-EXPORT-KIND, with a hash of the export's name, because systemd
 // allows neither colons nor control characters nor more than 255 bytes (sd_pid_notify_with_fds(3)).
 const (
 	kindListen = "listen"
 	kindState  = "state-" // and which session of the export it is
-	kindFile   = "fd-"    // and that, and the descriptor's ID
+	kindFile   = "fd-"    // see fileKind
 )
+
+// fileKind is the kind of one descriptor of a session.
+func fileKind(session string, id uint64) string {
+	return kindFile + session + "-" + strconv.FormatUint(id, 10)
+}
 
 func holderPrefix(export string) string {
 	h := fnv.New64a()
@@ -51,8 +65,8 @@ type keeper struct {
 	holder  *resume.Holder
 	prefix  string
 	session string // tells it from sessions before
-	record  record
-	size    func() int64
+	record  record // that load has found
+	encode  func(*vhostuser.State) ([]byte, error)
 	file    *resume.File
 	stored  map[uint64]bool
 	log     *slog.Logger
@@ -79,14 +93,12 @@ func (e *Export) newKeeper() *keeper {
 
 func (e *Export) emptyKeeper(session string) *keeper {
 	return &keeper{
-		holder: e.holder, prefix: e.prefix, session: session, log: e.log, stored: map[uint64]bool{},
-		record: record{Version: recordVersion, Needs: recordNeeds, Export: e.def.Name},
-		size:   func() int64 { return e.parts.disk.Info().Size },
+		holder: e.holder, prefix: e.prefix, session: session, encode: e.encode, stored: map[uint64]bool{}, log: e.log,
 	}
 }
 
 func (k *keeper) name(id uint64) string {
-	return k.prefix + kindFile + k.session + "-" + strconv.FormatUint(id, 10)
+	return k.prefix + fileKind(k.session, id)
 }
 
 // Keep implements vhostuser.Keeper. A state that cannot be kept leaves none: an older one would have a successor serve what
@@ -120,10 +132,9 @@ func (k *keeper) keep(st *vhostuser.State) error {
 			return err
 		}
 	}
-	k.record.Session, k.record.Capacity = st, uint64(k.size())
-	value, err := json.Marshal(&k.record)
+	value, err := k.encode(st)
 	if err != nil {
-		return errors.Wrap(err, "write the session's state")
+		return err
 	}
 	step := vhostuser.StepNone
 	if st.Owed != nil {
@@ -227,8 +238,8 @@ func (e *Export) load(session string) (*keeper, vhostuser.Step, error) {
 	if err != nil {
 		return k, 0, err
 	}
-	var r record
-	if err := json.Unmarshal(value, &r); err != nil {
+	r := &k.record
+	if err := json.Unmarshal(value, r); err != nil {
 		return k, 0, errors.Wrap(err, "read the session's state")
 	}
 	switch {
@@ -238,31 +249,28 @@ func (e *Export) load(session string) (*keeper, vhostuser.Step, error) {
 		return k, 0, errors.New("read the session's state: it is not of this export")
 	}
 	err = r.Session.Bind(func(id uint64) (int, bool) {
-		f := e.heritage[kindFile+session+"-"+strconv.FormatUint(id, 10)]
+		f := e.heritage[fileKind(session, id)]
 		return f.Int(), f != nil
 	})
 	for _, d := range r.Session.Descriptors() {
 		k.stored[d.ID] = true
 	}
-	k.record.Session, k.record.Capacity = r.Session, r.Capacity
 	return k, vhostuser.Step(step), err
 }
 
 // forget closes what is left of the heritage and has the holder forget it, but for the descriptors that k goes on with.
 func (e *Export) forget(k *keeper) {
+	kept := map[string]bool{}
+	if k != nil {
+		for id := range k.stored {
+			kept[fileKind(k.session, id)] = true
+		}
+	}
 	for kind, f := range e.heritage {
 		_ = f.Close()
-		if e.takeOver != nil {
-			continue // no holder has had it
+		if e.takeOver == nil && !kept[kind] { // what is taken over no holder has had
+			_ = e.holder.Remove(e.prefix + kind) // a holder that is lost has been reported
 		}
-		if k != nil {
-			if id, ok := strings.CutPrefix(kind, kindFile+k.session+"-"); ok {
-				if n, err := strconv.ParseUint(id, 10, 64); err == nil && k.stored[n] {
-					continue
-				}
-			}
-		}
-		_ = e.holder.Remove(e.prefix + kind) // a holder that is lost has been reported
 	}
 	e.heritage = nil
 }

@@ -276,7 +276,8 @@ func TestKeepFails(t *testing.T) {
 	defer hangUp()
 	file, err := resume.NewFile()
 	must(t, err)
-	k := &keeper{holder: h, prefix: "p-", session: "1", file: file, stored: map[uint64]bool{}, log: quiet(), size: func() int64 { return 0 }}
+	e := &Export{parts: parts{disk: unstable{}}}
+	k := &keeper{holder: h, prefix: "p-", session: "1", file: file, stored: map[uint64]bool{}, log: quiet(), encode: e.encode}
 	defer k.close()
 	must(t, k.Keep(&vhostuser.State{}))
 	if _, _, err := file.Load(); err != nil {

@@ -1,9 +1,7 @@
 package export
 
 import (
-	"encoding/json"
 	"os"
-	"strconv"
 
 	"github.com/pkg/errors"
 
@@ -88,10 +86,7 @@ func (e *Export) pack(session *vhostuser.Session) (b bundle, err error) {
 	}
 	st := session.State()
 	st.ConfigChanged = st.ConfigChanged || e.untold.Load()
-	value, err := json.Marshal(&record{
-		Version: recordVersion, Needs: recordNeeds, Export: e.def.Name, Session: st,
-		Capacity: uint64(e.parts.disk.Info().Size),
-	})
+	value, err := e.encode(st)
 	if err != nil {
 		return b, err
 	}
@@ -105,7 +100,7 @@ func (e *Export) pack(session *vhostuser.Session) (b bundle, err error) {
 	}
 	b.add(kindState+onlySession, file.FD())
 	for _, d := range st.Descriptors() {
-		b.add(kindFile+onlySession+"-"+strconv.FormatUint(d.ID, 10), d.FD)
+		b.add(fileKind(onlySession, d.ID), d.FD)
 	}
 	return b, nil
 }
