@@ -107,13 +107,7 @@ func (s *Session) conclude(m *message, body []byte, reply bool) error {
 	crashpoint.Reach("message-consumed")
 	s.step(StepConsumed)
 	crashpoint.Reach("answer-due")
-	var err error
-	if packed {
-		err = s.post()
-	} else {
-		err = s.conn.send(frame, fd)
-	}
-	if err != nil {
+	if err := s.answer(packed, frame, fd); err != nil {
 		return err
 	}
 	crashpoint.Reach("answer-sent")

@@ -40,6 +40,14 @@ func (s *Session) pack(frame []byte) bool {
 	return err == nil && n == len(frame)
 }
 
+// answer sends what is in the outbox, or else the frame itself, with a descriptor unless fd is nil.
+func (s *Session) answer(packed bool, frame []byte, fd *sys.FD) error {
+	if packed {
+		return s.post()
+	}
+	return s.conn.send(frame, fd)
+}
+
 // packed is how much of an answer has not left.
 func (s *Session) packed() (int, error) {
 	n, err := unix.IoctlGetInt(s.outbox.Int(), unix.TIOCINQ) // FIONREAD

@@ -244,12 +244,7 @@ func (s *Session) settleHandled(owed *Owed) error {
 	defer func() { _ = f.Close() }()
 	s.step(StepConsumed) // our own successor must not send it once more
 	crashpoint.Reach("settle-due")
-	if owed.Packed {
-		err = s.post()
-	} else {
-		err = s.conn.send(owed.Reply, f)
-	}
-	if err != nil {
+	if err := s.answer(owed.Packed, owed.Reply, f); err != nil {
 		return err
 	}
 	crashpoint.Reach("settle-sent")
