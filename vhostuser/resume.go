@@ -295,9 +295,6 @@ func (s *Session) suspend() error {
 	return ErrSuspended
 }
 
-// State describes a session whose Serve has returned ErrSuspended. The descriptors stay the session's.
-func (s *Session) State() *State { return s.state() }
-
 // Release lets go of a suspended session without a word to the front-end: the connection is another's.
 func (s *Session) Release() error {
 	for i := range s.rings {

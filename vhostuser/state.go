@@ -104,7 +104,7 @@ func (s *Session) keep(owed *Owed) {
 	if s.opts.Keeper == nil {
 		return
 	}
-	st := s.state()
+	st := s.State()
 	if st.Owed = owed; owed != nil && s.replyFD != nil {
 		owed.File = s.describe(s.replyFD)
 	}
@@ -151,8 +151,9 @@ func (i *identities) prune() {
 	}
 }
 
-// state describes the session as it is now.
-func (s *Session) state() *State {
+// State describes the session as it is now; for others when Serve has returned ErrSuspended. The descriptors stay the
+// session's.
+func (s *Session) State() *State {
 	st := &State{
 		Conn: s.describe(s.conn.own), Outbox: s.describe(s.outbox), Protocol: s.protocol, Features: s.features,
 		Inflight: s.bufferState(&s.inflight), Private: s.bufferState(&s.private),
