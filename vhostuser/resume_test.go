@@ -190,6 +190,41 @@ func TestStateSurvives(t *testing.T) {
 	}
 }
 
+// TestDuplicateSharesNothing: a State and its duplicate are the same but for the numbers of their descriptors.
+func TestDuplicateSharesNothing(t *testing.T) {
+	r := full(t, &noKeeper{})
+	st := r.suspend()
+	st.Owed = &vhostuser.Owed{File: st.Channel}
+	before := st.Descriptors()
+	dup, done, err := st.Duplicate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if after := st.Descriptors(); !slices.Equal(before, after) {
+		t.Errorf("the descriptors were %v and are %v", before, after)
+	}
+	list := dup.Descriptors()
+	if len(list) != len(before) {
+		t.Fatalf("%d descriptors of %d", len(list), len(before))
+	}
+	for i, d := range before {
+		if list[i].ID != d.ID || list[i].FD == d.FD {
+			t.Errorf("%v has become %v", d, list[i])
+		}
+	}
+	want, err := json.Marshal(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := json.Marshal(dup); err != nil || !bytes.Equal(want, got) {
+		t.Errorf("%v: %s\nwant %s", err, got, want)
+	}
+	if err := r.session.Release(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // note tells of each field of each type in v whether it is set anywhere.
 func note(v reflect.Value, seen map[string]bool) {
 	switch v.Kind() {

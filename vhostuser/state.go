@@ -257,18 +257,19 @@ func (st *State) Duplicate() (dup *State, done func(), err error) {
 	}
 	one := *st
 	one.Memory, one.Rings = slices.Clone(st.Memory), slices.Clone(st.Rings)
-	for _, b := range []**BufferState{&one.Inflight, &one.Private} {
-		if *b != nil {
-			copied := **b
-			*b = &copied
-		}
-	}
-	if st.Log != nil {
-		copied := *st.Log
-		one.Log = &copied
-	}
+	one.Inflight, one.Private = clone(st.Inflight), clone(st.Private)
+	one.Log, one.Owed = clone(st.Log), clone(st.Owed)
 	return &one, done, one.Bind(func(id uint64) (int, bool) {
 		fd, ok := fds[id]
 		return fd, ok
 	})
+}
+
+// clone is a shallow copy; of nil, nil.
+func clone[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	one := *p
+	return &one
 }
