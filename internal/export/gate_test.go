@@ -123,14 +123,17 @@ func (unstable) Close() error                                   { return nil }
 
 var unstableInfo = blk.DiskInfo{Name: "unstable", Size: 1 << 20, VolatileCache: true, OffsetAlign: 1, MemAlign: 1}
 
-// A session that ends while the lock is waited for ends the wait too, even when its writes cannot be made stable.
-func TestFailedFlushEndsTheWaitForTheLock(t *testing.T) {
-	r, path := newRegistry(t), newImage(t, 1<<20)
-	holder, err := blk.OpenFile(t.Context(), path, blk.FileOptions{Identity: "holder"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = holder.Close() }()
+// unstableSession is one whose guest has written what cannot be made stable.
+type unstableSession struct {
+	gate  *gate
+	guest *clitest.Guest
+	ended chan error
+}
+
+// writeUnstable runs it, with a gate before the image at path.
+func writeUnstable(t *testing.T, path string) *unstableSession {
+	t.Helper()
+	r := newRegistry(t)
 	e, err := r.Create(define(t, "store=mem:1M,num-queues=1,fd=19999"))
 	if err != nil {
 		t.Fatal(err)
@@ -141,24 +144,42 @@ func TestFailedFlushEndsTheWaitForTheLock(t *testing.T) {
 	e.state.change(Listening)
 
 	ours, theirs := pair(t, unix.SOCK_STREAM)
-	ended := make(chan error, 1)
-	go func() { ended <- e.attend(connOf(t, ours)) }()
-	g := clitest.AttachTo(t, vhostusertest.NewConn(connOf(t, theirs)), vhostusertest.Options{})
-	if status := g.Do(0, clitest.Out, 0, make([]byte, 512)); status != clitest.StatusOK {
+	s := &unstableSession{gate: e.parts.gate, ended: make(chan error, 1)}
+	go func() { s.ended <- e.attend(connOf(t, ours)) }()
+	s.guest = clitest.AttachTo(t, vhostusertest.NewConn(connOf(t, theirs)), vhostusertest.Options{})
+	if status := s.guest.Do(0, clitest.Out, 0, make([]byte, 512)); status != clitest.StatusOK {
 		t.Fatalf("write: status %d", status)
 	}
-	if err := g.Disconnect(); err != nil {
+	return s
+}
+
+// losesWrites ends it, and wants that to be said.
+func (s *unstableSession) losesWrites(t *testing.T) {
+	t.Helper()
+	if err := s.guest.Disconnect(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "writes may be lost") {
+	if err := <-s.ended; err == nil || !strings.Contains(err.Error(), "writes may be lost") {
 		t.Fatal(err)
 	}
+}
+
+// A session that ends while the lock is waited for ends the wait too, even when its writes cannot be made stable.
+func TestFailedFlushEndsTheWaitForTheLock(t *testing.T) {
+	path := newImage(t, 1<<20)
+	holder, err := blk.OpenFile(t.Context(), path, blk.FileOptions{Identity: "holder"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Close() }()
+	s := writeUnstable(t, path)
+	s.losesWrites(t)
 	select {
-	case <-e.parts.gate.ended:
+	case <-s.gate.ended:
 	default:
 		t.Fatal("the lock is still waited for")
 	}
-	if e.parts.gate.cancel != nil {
+	if s.gate.cancel != nil {
 		t.Fatal("the next session would not wait for the lock")
 	}
 }

@@ -2,12 +2,10 @@ package export
 
 import (
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/pkg/errors"
-	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/internal/cli/clitest"
@@ -114,26 +112,11 @@ func TestWaitingDestinationMigratesOn(t *testing.T) {
 
 // TestFailedFlushKeepsTheImage: what the guest was told is not stable, so nobody else may have the disk.
 func TestFailedFlushKeepsTheImage(t *testing.T) {
-	r, path := newRegistry(t), newImage(t, 1<<20)
-	e, err := r.Create(define(t, "store=mem:1M,num-queues=1,fd=19999"))
-	must(t, err)
-	device, file := newDevice(t, r, unstable{}), openUnlocked(t, path)
-	e.parts = parts{device: device, gate: newGate(device, file, false, e.fail)}
-	e.state.change(WaitingForLock)
-	e.state.change(Listening)
-	ours, theirs := pair(t, unix.SOCK_STREAM)
-	ended := make(chan error, 1)
-	go func() { ended <- e.attend(connOf(t, ours)) }()
-	g := clitest.AttachTo(t, vhostusertest.NewConn(connOf(t, theirs)), vhostusertest.Options{})
-	if status := g.Do(0, clitest.Out, 0, make([]byte, 512)); status != clitest.StatusOK {
-		t.Fatalf("write: status %d", status)
-	}
-	must(t, g.StartLog())
-	must(t, g.Stop())
+	path := newImage(t, 1<<20)
+	s := writeUnstable(t, path)
+	must(t, s.guest.StartLog())
+	must(t, s.guest.Stop())
 	wantFree(t, path, "after a failed flush", false)
-	must(t, g.Disconnect())
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "writes may be lost") {
-		t.Fatal(err)
-	}
+	s.losesWrites(t)
 	wantFree(t, path, "after the session", false)
 }
