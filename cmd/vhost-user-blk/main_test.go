@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -43,14 +42,6 @@ func use(t *testing.T, g *clitest.Guest) {
 	}
 }
 
-func stop(t *testing.T, p *clitest.Process) {
-	t.Helper()
-	p.Signal(syscall.SIGTERM)
-	if status := p.Status(); status != 0 {
-		t.Fatalf("status %d:\n%s", status, p.Stderr())
-	}
-}
-
 func TestSocketPath(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "vm.sock")
 	p := clitest.Start(t, clitest.Options{}, "--socket-path", socket, "--blk-file", image(t))
@@ -62,7 +53,7 @@ func TestSocketPath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stop(t, p)
+	p.Stop()
 }
 
 // --fd with a listening socket accepts, again and again.
@@ -91,7 +82,7 @@ func TestListeningDescriptor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stop(t, p)
+	p.Stop()
 	if _, err := os.Lstat(socket); err != nil {
 		t.Errorf("the socket's name belongs to who made it: %v", err)
 	}
@@ -168,7 +159,7 @@ func TestLockedImage(t *testing.T) {
 		!strings.Contains(stderr, "is locked by") || !strings.Contains(stderr, "it is 'vublk serve' that has --lock-timeout") {
 		t.Errorf("status %d after %v: %s", status, took, stderr)
 	}
-	stop(t, holder)
+	holder.Stop()
 }
 
 func TestHelp(t *testing.T) {

@@ -61,7 +61,7 @@ func TestGuestDataReachesTheFile(t *testing.T) {
 			if status := g.Do(0, clitest.In, size/512, make([]byte, 4096)); status != clitest.StatusIOErr {
 				t.Fatalf("read past the end: status %d", status)
 			}
-			stop(t, p)
+			p.Stop()
 			if content, err := os.ReadFile(file); err != nil || !bytes.Equal(content, want) {
 				t.Fatalf("the file's content differs (%v)", err)
 			}
@@ -86,7 +86,7 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 	if status := g.Do(0, clitest.In, 8, got); status != clitest.StatusOK || !bytes.Equal(got, want[4096:8192]) {
 		t.Errorf("read: status %d", status)
 	}
-	stop(t, p)
+	p.Stop()
 	if content, err := os.ReadFile(file); err != nil || !bytes.Equal(content, want) {
 		t.Errorf("the file has changed (%v)", err)
 	}
@@ -110,16 +110,12 @@ func TestFrontEndsComeAndGo(t *testing.T) {
 		if err := g.Disconnect(); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(clitest.Patience); strings.Count(p.Stderr(), "front-end has gone") <= i; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(p.Stderr())
-			}
-		}
+		p.AwaitTimes("front-end has gone", i+1)
 		between := clitest.Start(t, clitest.Options{}, other...)
 		between.Await("listening")
-		stop(t, between)
+		between.Stop()
 	}
-	stop(t, p)
+	p.Stop()
 }
 
 // A migration: the destination listens while the source has the image, starts its ring held, and serves once the
@@ -144,14 +140,14 @@ func TestIncomingWaitsForTheImage(t *testing.T) {
 	if status, ok := h.Done(0, 300*time.Millisecond); ok {
 		t.Fatalf("served while the source has the image: status %d", status)
 	}
-	stop(t, source)
+	source.Stop()
 	if status, ok := h.Done(0, clitest.Patience); !ok || status != clitest.StatusOK {
 		t.Fatalf("not served after the source let go: %v, status %d\n%s", ok, status, destination.Stderr())
 	}
 	if status := h.Do(0, clitest.In, 0, got); status != clitest.StatusOK || !bytes.Equal(got, want) {
 		t.Fatalf("read at the destination: status %d", status)
 	}
-	stop(t, destination)
+	destination.Stop()
 }
 
 // The destination whose source never lets go ends that session, and says who has the image.
@@ -168,8 +164,8 @@ func TestIncomingGivesUp(t *testing.T) {
 	if !strings.Contains(destination.Stderr(), "pid "+itoa(source.PID())) {
 		t.Error(destination.Stderr())
 	}
-	stop(t, destination)
-	stop(t, source)
+	destination.Stop()
+	source.Stop()
 }
 
 // SIGTERM in the middle of I/O loses nothing that was completed.

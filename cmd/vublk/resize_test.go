@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vublk/vublk/internal/cli/clitest"
 	"github.com/vublk/vublk/vhostuser"
@@ -20,11 +19,7 @@ func hangUp(t *testing.T, p *clitest.Process, text string) {
 	t.Helper()
 	n := strings.Count(p.Stderr(), text)
 	p.Signal(syscall.SIGHUP)
-	for deadline := time.Now().Add(clitest.Patience); strings.Count(p.Stderr(), text) == n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("SIGHUP did not bring about %q:\n%s", text, p.Stderr())
-		}
-	}
+	p.AwaitTimes(text, n+1)
 }
 
 func truncate(t *testing.T, file string, size int64) {
@@ -108,7 +103,7 @@ func TestHangUpGrowsDisks(t *testing.T) {
 			t.Errorf("disk %d, refused: %d CONFIG_CHANGE, size %d, want %d", i, n, guestSize(t, guests[i]), want)
 		}
 	}
-	stop(t, p)
+	p.Stop()
 	if content, err := os.ReadFile(a); err != nil || !bytes.Equal(content[2<<20-8192:2<<20], data) {
 		t.Errorf("the file's new area has other content (%v)", err)
 	}
@@ -128,7 +123,7 @@ func TestHangUpShrinksWhereItMay(t *testing.T) {
 	if status := g.Do(0, clitest.Out, 1<<11, pattern(512, 1)); status != clitest.StatusIOErr {
 		t.Errorf("write beyond the end: status %d", status)
 	}
-	stop(t, p)
+	p.Stop()
 	if fi, err := os.Stat(file); err != nil || fi.Size() != 1<<20 {
 		t.Errorf("the file has grown again (%v)", err)
 	}
@@ -144,8 +139,8 @@ func TestHangUpBeforeItServes(t *testing.T) {
 	p.Await("waiting for the image's lock")
 	p.Signal(syscall.SIGHUP)
 	truncate(t, file, 2<<20)
-	stop(t, holder)
+	holder.Stop()
 	p.Await("size=2MiB mode=")
 	p.Await(`msg="the disk has the size it had" export=vm size=2MiB`)
-	stop(t, p)
+	p.Stop()
 }

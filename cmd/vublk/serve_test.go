@@ -21,15 +21,6 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// stop sends SIGTERM and expects status 0.
-func stop(t *testing.T, p *clitest.Process) {
-	t.Helper()
-	p.Signal(syscall.SIGTERM)
-	if status := p.Status(); status != 0 {
-		t.Fatalf("status %d after SIGTERM:\n%s", status, p.Stderr())
-	}
-}
-
 // attach connects to a socket and waits until the process says so for the nth time.
 func attach(t *testing.T, p *clitest.Process, path string, n int) net.Conn {
 	t.Helper()
@@ -40,11 +31,7 @@ func attach(t *testing.T, p *clitest.Process, path string, n int) net.Conn {
 	if _, err := c.Write(vhostusertest.Message{Request: vhostuser.RequestSetOwner, Flags: vhostusertest.FlagVersion}.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(clitest.Patience); strings.Count(p.Stderr(), "front-end attached") < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("front-end %d was never attached:\n%s", n, p.Stderr())
-		}
-	}
+	p.AwaitTimes("front-end attached", n)
 	return c
 }
 
@@ -90,7 +77,7 @@ func TestServeSeveral(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stop(t, p)
+	p.Stop()
 	for _, line := range strings.Split(strings.TrimSpace(p.Stderr()), "\n") {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("not JSON: %s", line)
@@ -133,7 +120,7 @@ func TestServeBeginsTogether(t *testing.T) {
 	if status := p.Status(); status != 2 || !strings.Contains(p.Stderr(), "is locked by") || strings.Contains(p.Stderr(), "listening") {
 		t.Errorf("status %d:\n%s", status, p.Stderr())
 	}
-	stop(t, holder)
+	holder.Stop()
 }
 
 func TestStaleSocketIsReplacedAndALiveOneIsNot(t *testing.T) {
@@ -159,7 +146,7 @@ func TestStaleSocketIsReplacedAndALiveOneIsNot(t *testing.T) {
 	if err := attach(t, second, socket, 1).Close(); err != nil {
 		t.Fatal(err)
 	}
-	stop(t, second)
+	second.Stop()
 }
 
 func TestServeConnects(t *testing.T) {
@@ -181,7 +168,7 @@ func TestServeConnects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stop(t, p)
+	p.Stop()
 }
 
 // A process whose stderr nobody reads any more goes on serving.
@@ -212,5 +199,5 @@ func TestServeOutlivesItsLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stop(t, p)
+	p.Stop()
 }

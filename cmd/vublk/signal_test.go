@@ -27,7 +27,7 @@ func TestHangUpIsIgnored(t *testing.T) {
 	if err := attach(t, p, socket, 1).Close(); err != nil {
 		t.Fatal(err)
 	}
-	stop(t, p)
+	p.Stop()
 	if strings.Contains(p.Stderr(), "2MiB") {
 		t.Error(p.Stderr())
 	}

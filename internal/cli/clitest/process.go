@@ -124,15 +124,31 @@ func (p *Process) Running() bool {
 	}
 }
 
+// Stop sends SIGTERM and expects status 0.
+func (p *Process) Stop() {
+	p.t.Helper()
+	p.Signal(syscall.SIGTERM)
+	if status := p.Status(); status != 0 {
+		p.t.Fatalf("status %d after SIGTERM:\n%s", status, p.Stderr())
+	}
+}
+
 // Await waits until the process has written text to stderr.
 func (p *Process) Await(text string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(Patience); !strings.Contains(p.stderr.String(), text); time.Sleep(2 * time.Millisecond) {
-		if !p.Running() && !strings.Contains(p.stderr.String(), text) {
-			p.t.Fatalf("ended with status %d and never wrote %q, but:\n%s", p.cmd.ProcessState.ExitCode(), text, p.stderr.String())
+	p.AwaitTimes(text, 1)
+}
+
+// AwaitTimes waits until it has written text n times, since it began.
+func (p *Process) AwaitTimes(text string, n int) {
+	p.t.Helper()
+	written := func() bool { return strings.Count(p.stderr.String(), text) >= n }
+	for deadline := time.Now().Add(Patience); !written(); time.Sleep(2 * time.Millisecond) {
+		if !p.Running() && !written() {
+			p.t.Fatalf("ended with status %d and did not write %q %d times, but:\n%s", p.cmd.ProcessState.ExitCode(), text, n, p.stderr.String())
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("never wrote %q, but:\n%s", text, p.stderr.String())
+			p.t.Fatalf("did not write %q %d times, but:\n%s", text, n, p.stderr.String())
 		}
 	}
 }
