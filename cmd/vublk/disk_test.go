@@ -34,11 +34,8 @@ func TestGuestDataReachesTheFile(t *testing.T) {
 		{"4K blocks", []string{"--logical-block-size=4096", "--num-queues=2"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
 			const size = 8 << 20
-			file, socket := image(t, dir, "disk.raw", size), filepath.Join(dir, "vm.sock")
-			p := clitest.Start(t, clitest.Options{}, append([]string{"serve", "--socket-path=" + socket, "--blk-file=" + file}, c.args...)...)
-			p.Await("listening")
+			p, file, socket := serveImage(t, clitest.Options{}, size, c.args...)
 			g := clitest.Attach(t, socket, vhostusertest.Options{Queues: 2, Packed: c.packed})
 			want := make([]byte, size)
 			for i := range 8 {
@@ -94,11 +91,8 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 
 // One front-end after the other; between them, and only then, the image is free for others.
 func TestFrontEndsComeAndGo(t *testing.T) {
-	dir := t.TempDir()
-	file, socket := image(t, dir, "disk.raw", 1<<20), filepath.Join(dir, "vm.sock")
-	p := clitest.Start(t, clitest.Options{}, "serve", "--socket-path="+socket, "--blk-file="+file, "--lock-timeout=0")
-	p.Await("listening")
-	other := []string{"serve", "--socket-path=" + filepath.Join(dir, "other.sock"), "--blk-file=" + file, "--lock-timeout=0"}
+	p, file, socket := serveImage(t, clitest.Options{}, 1<<20, "--lock-timeout=0")
+	other := []string{"serve", "--socket-path=" + filepath.Join(t.TempDir(), "other.sock"), "--blk-file=" + file, "--lock-timeout=0"}
 	for i := range 3 {
 		g := clitest.Attach(t, socket, vhostusertest.Options{})
 		if status := g.Do(0, clitest.Out, uint64(i), pattern(512, byte(i))); status != clitest.StatusOK {
@@ -170,10 +164,7 @@ func TestIncomingGivesUp(t *testing.T) {
 
 // SIGTERM in the middle of I/O loses nothing that was completed.
 func TestStopUnderLoad(t *testing.T) {
-	dir := t.TempDir()
-	file, socket := image(t, dir, "disk.raw", 1<<20), filepath.Join(dir, "vm.sock")
-	p := clitest.Start(t, clitest.Options{}, "serve", "--socket-path="+socket, "--blk-file="+file)
-	p.Await("listening")
+	p, file, socket := serveImage(t, clitest.Options{}, 1<<20)
 	g := clitest.Attach(t, socket, vhostusertest.Options{})
 	last := -1
 	for i := 0; ; i++ {

@@ -31,6 +31,16 @@ func image(t *testing.T, dir, name string, size int64) string {
 	return path
 }
 
+// serveImage starts vublk on a new image of size bytes and waits until it listens at socket, which is called vm.sock.
+func serveImage(t *testing.T, o clitest.Options, size int64, args ...string) (p *clitest.Process, file, socket string) {
+	t.Helper()
+	dir := t.TempDir()
+	file, socket = image(t, dir, "disk.raw", size), filepath.Join(dir, "vm.sock")
+	p = clitest.Start(t, o, append([]string{"serve", "--socket-path=" + socket, "--blk-file=" + file}, args...)...)
+	p.Await("listening")
+	return p, file, socket
+}
+
 // oneLine tells whether text is exactly one line.
 func oneLine(text string) bool {
 	return strings.Count(text, "\n") == 1 && strings.HasSuffix(text, "\n")

@@ -110,10 +110,7 @@ func TestHangUpGrowsDisks(t *testing.T) {
 }
 
 func TestHangUpShrinksWhereItMay(t *testing.T) {
-	dir := t.TempDir()
-	file, socket := image(t, dir, "disk.raw", 2<<20), filepath.Join(dir, "vm.sock")
-	p := clitest.Start(t, clitest.Options{}, "serve", "--socket-path="+socket, "--blk-file="+file, "--allow-shrink")
-	p.Await("listening")
+	p, file, socket := serveImage(t, clitest.Options{}, 2<<20, "--allow-shrink")
 	g := clitest.Attach(t, socket, vhostusertest.Options{})
 	truncate(t, file, 1<<20)
 	hangUp(t, p, `level=WARN msg="the disk has become smaller: requests beyond its end fail" export=vm old=2MiB new=1MiB`)

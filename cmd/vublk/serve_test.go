@@ -38,10 +38,7 @@ func attach(t *testing.T, p *clitest.Process, path string, n int) net.Conn {
 func TestServeStartsAndStops(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
-			dir := t.TempDir()
-			file, socket := image(t, dir, "disk.raw", 1<<20), filepath.Join(dir, "vm.sock")
-			p := clitest.Start(t, clitest.Options{}, "serve", "--socket-path="+socket, "--blk-file="+file)
-			p.Await("listening")
+			p, file, socket := serveImage(t, clitest.Options{}, 1<<20)
 			for _, want := range []string{"export=vm", "socket=" + socket, "file=" + file, "size=1MiB", "mode=", "why="} {
 				if !strings.Contains(p.Stderr(), want) {
 					t.Errorf("the log lacks %q:\n%s", want, p.Stderr())

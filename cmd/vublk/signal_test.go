@@ -17,11 +17,8 @@ import (
 
 // A process that was started to ignore SIGHUP, as by nohup(1), ignores it.
 func TestHangUpIsIgnored(t *testing.T) {
-	dir := t.TempDir()
-	file, socket := image(t, dir, "disk.raw", 1<<20), filepath.Join(dir, "vm.sock")
 	nohup := clitest.Options{Wrap: []string{"sh", "-c", `trap "" HUP; exec "$@"`, "sh"}}
-	p := clitest.Start(t, nohup, "serve", "--socket-path="+socket, "--blk-file="+file)
-	p.Await("listening")
+	p, file, socket := serveImage(t, nohup, 1<<20)
 	truncate(t, file, 2<<20)
 	p.Signal(syscall.SIGHUP)
 	if err := attach(t, p, socket, 1).Close(); err != nil {
