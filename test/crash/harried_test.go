@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,10 +29,7 @@ func harrying(programs ...string) maker {
 
 func (b harried) kill() error {
 	b.turn++
-	if err := b.install(b.programs[b.turn%len(b.programs)]); err != nil {
-		return err
-	}
-	if err := b.signal(syscall.SIGUSR2); err != nil {
+	if err := b.demand(b.programs[b.turn%len(b.programs)]); err != nil {
 		return err
 	}
 	time.Sleep(time.Duration(b.r.IntN(60_000)) * time.Microsecond) // an upgrade takes half of that

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"testing"
 	"time"
 
@@ -44,10 +43,7 @@ func TestUpgradeRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			must(t, busy(t, upgrading(lab.vublk), func(l *life, b *upgraded) error {
 				before := b.worker
-				if err := b.install(c.program); err != nil {
-					return err
-				}
-				if err := b.signal(syscall.SIGUSR2); err != nil {
+				if err := b.demand(c.program); err != nil {
 					return err
 				}
 				if _, err := b.process.AwaitLog(c.says, 1); err != nil {
@@ -83,10 +79,7 @@ func TestUpgradeTooNew(t *testing.T) {
 		if err := l.goesOn(b, newer, 0); err != nil {
 			return err
 		}
-		if err := b.install(lab.vublk); err != nil {
-			return err
-		}
-		if err := b.signal(syscall.SIGUSR2); err != nil {
+		if err := b.demand(lab.vublk); err != nil {
 			return err
 		}
 		for _, want := range []string{
@@ -108,18 +101,12 @@ func TestUpgradeTooNew(t *testing.T) {
 // busy has a guest live while something happens to its back-end, which is there all the time or comes back.
 func busy[B backend](t *testing.T, m maker, happens func(*life, B) error) error {
 	t.Helper()
-	p := plan{shape: shape{packed: lab.seed&1 != 0, queues: 2}, maker: m, limit: limit, seed: lab.seed}
-	_, err := p.lead(t, func(l *life) error {
-		b, ok := l.back.(B)
-		if !ok {
-			return errors.Errorf("a %T", l.back)
-		}
+	return idle(t, m, func(l *life, b B) error {
 		if err := l.work(func() error { return happens(l, b) }); err != nil {
 			return err
 		}
 		return l.verify()
 	})
-	return err
 }
 
 // goesOn waits until the guest's requests complete, and tells whether a program does that, and a process if one is named.

@@ -66,13 +66,18 @@ func (b *upgraded) kill() error {
 	return b.upgrade(b.programs[(b.turn+1)%len(b.programs)])
 }
 
-// upgrade returns when a worker of the program is in the place of the old one.
-func (b *upgraded) upgrade(program string) (err error) {
-	b.turn++
+// demand asks the supervisor for a worker of the program.
+func (b *upgraded) demand(program string) error {
 	if err := b.install(program); err != nil {
 		return err
 	}
-	if err := b.signal(syscall.SIGUSR2); err != nil {
+	return b.signal(syscall.SIGUSR2)
+}
+
+// upgrade returns when a worker of the program is in the place of the old one.
+func (b *upgraded) upgrade(program string) (err error) {
+	b.turn++
+	if err := b.demand(program); err != nil {
 		return err
 	}
 	if _, err := b.process.AwaitLog(handedOver, b.turn); err != nil {
