@@ -40,6 +40,15 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
+// MainAfter is Main for tests that need something made first; when that fails, they do.
+func MainAfter(m *testing.M, prepare func() error) {
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL: prepare the tests of this package:", err)
+		os.Exit(1)
+	}
+	Main(m)
+}
+
 // wakePoller makes the runtime open its poller's descriptors now, so that they count as there from the start.
 func wakePoller() {
 	r, w, err := os.Pipe()

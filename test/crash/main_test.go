@@ -1,7 +1,6 @@
 package crash
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -18,13 +17,7 @@ var lab struct {
 	seed  uint64
 }
 
-func TestMain(m *testing.M) {
-	if err := prepare(); err != nil {
-		fmt.Fprintln(os.Stderr, "crash:", err)
-		os.Exit(1)
-	}
-	leaktest.Main(m)
-}
+func TestMain(m *testing.M) { leaktest.MainAfter(m, prepare) }
 
 func prepare() error {
 	lab.long = os.Getenv("VUBLK_PROVE") == "long"
@@ -36,10 +29,7 @@ func prepare() error {
 		}
 		lab.seed = n
 	}
-	repo, err := guest.RepoRoot()
-	if err != nil {
-		return err
-	}
-	lab.vublk, err = guest.BuildVublk(repo)
+	var err error
+	lab.vublk, err = guest.BuildVublk()
 	return err
 }

@@ -21,13 +21,7 @@ var lab struct {
 	long   bool     // much time may be spent
 }
 
-func TestMain(m *testing.M) {
-	if err := prepare(); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		os.Exit(1)
-	}
-	leaktest.Main(m)
-}
+func TestMain(m *testing.M) { leaktest.MainAfter(m, prepare) }
 
 func prepare() error {
 	repo, err := guest.RepoRoot()
@@ -44,9 +38,9 @@ func prepare() error {
 	}
 	lab.qemu = strings.Fields(os.Getenv("VUBLK_QEMU"))
 	lab.long = os.Getenv("VUBLK_PROVE") == "long"
-	if lab.scribe, err = guest.BuildScribe(repo); err != nil {
+	if lab.scribe, err = guest.BuildScribe(); err != nil {
 		return err
 	}
-	lab.vublk, err = guest.BuildVublk(repo)
+	lab.vublk, err = guest.BuildVublk()
 	return err
 }

@@ -21,15 +21,10 @@ var long = os.Getenv("VUBLK_PROVE") == "long"
 
 func TestMain(m *testing.M) {
 	apart.Run()
-	repo, err := guest.RepoRoot()
-	if err == nil {
-		vublk, err = guest.BuildVublk(repo)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fusedisk:", err)
-		os.Exit(1)
-	}
-	leaktest.Main(m)
+	leaktest.MainAfter(m, func() (err error) {
+		vublk, err = guest.BuildVublk()
+		return err
+	})
 }
 
 // newDisk mounts a disk until the end of the test.

@@ -1,8 +1,6 @@
 package lock
 
 import (
-	"fmt"
-	"os"
 	"testing"
 
 	"github.com/vublk/vublk/internal/leaktest"
@@ -15,13 +13,8 @@ var vublk string
 const mib = 1 << 20
 
 func TestMain(m *testing.M) {
-	repo, err := guest.RepoRoot()
-	if err == nil {
-		vublk, err = guest.BuildVublk(repo)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "lock:", err)
-		os.Exit(1)
-	}
-	leaktest.Main(m)
+	leaktest.MainAfter(m, func() (err error) {
+		vublk, err = guest.BuildVublk()
+		return err
+	})
 }

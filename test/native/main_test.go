@@ -1,7 +1,6 @@
 package native
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -17,15 +16,10 @@ var vublk string
 const mib = 1 << 20
 
 func TestMain(m *testing.M) {
-	repo, err := guest.RepoRoot()
-	if err == nil {
-		vublk, err = guest.BuildVublk(repo)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "native:", err)
-		os.Exit(1)
-	}
-	leaktest.Main(m)
+	leaktest.MainAfter(m, func() (err error) {
+		vublk, err = guest.BuildVublk()
+		return err
+	})
 }
 
 // server is a vublk that runs.

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -26,15 +25,13 @@ var lab struct {
 func TestMain(m *testing.M) {
 	apart.Run()
 	lab.long = os.Getenv("VUBLK_PROVE") == "long"
-	var err error
-	if lab.repo, err = guest.RepoRoot(); err == nil {
-		lab.vublk, err = guest.BuildVublk(lab.repo)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "replay:", err)
-		os.Exit(1)
-	}
-	leaktest.Main(m)
+	leaktest.MainAfter(m, func() (err error) {
+		if lab.repo, err = guest.RepoRoot(); err != nil {
+			return err
+		}
+		lab.vublk, err = guest.BuildVublk()
+		return err
+	})
 }
 
 // must ends the test when something outside of what is proved goes wrong.

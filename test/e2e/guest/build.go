@@ -8,17 +8,21 @@ import (
 	"github.com/pkg/errors"
 )
 
-// BuildVublk builds the program from the tree as it is and returns its path, which is not bin/vublk: that one is what
-// make build left, with the options it chose. go build does nothing when the program is up to date.
-func BuildVublk(repo string) (string, error) {
-	bin := filepath.Join(repo, "build", "guest", "bin", "vublk")
-	return bin, Build(repo, bin, "./cmd/vublk")
-}
+// BuildVublk builds the program as BuildHere does.
+func BuildVublk() (string, error) { return BuildHere("vublk", "./cmd/vublk") }
 
-// BuildScribe builds the program that works in guests (package scribe), as BuildVublk does.
-func BuildScribe(repo string) (string, error) {
-	bin := filepath.Join(repo, "build", "guest", "bin", "scribe")
-	return bin, Build(repo, bin, "./test/e2e/scribe/cmd")
+// BuildScribe builds the program that works in guests (package scribe), as BuildHere does.
+func BuildScribe() (string, error) { return BuildHere("scribe", "./test/e2e/scribe/cmd") }
+
+// BuildHere builds a command from the tree as it is and returns its path, which is not below bin: what is there make build
+// left, with the options it chose. go build does nothing when the program is up to date.
+func BuildHere(name, command string, options ...string) (string, error) {
+	repo, err := RepoRoot()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(repo, "build", "guest", "bin", name)
+	return bin, Build(repo, bin, command, options...)
 }
 
 // Build builds a command of the module in dir, static, with more options for go build.
