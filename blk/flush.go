@@ -173,8 +173,3 @@ func (w *worker) answerFlush(d *Device, f flushWaiter, status byte) {
 	}
 	w.send(w.pool.workers[f.worker], message{kind: msgFlushDone, slot: f.slot, dev: d, status: status})
 }
-
-// flushed completes a request that waited for its Disk's fdatasync.
-func (w *worker) flushed(s *slot, status byte) {
-	w.finish(s, status)
-}

@@ -155,7 +155,7 @@ func (w *worker) receive(m *message) {
 	case msgFlush:
 		w.joinFlush(d, flushWaiter{worker: m.from, slot: m.slot, target: m.target})
 	case msgFlushDone:
-		w.flushed(&w.slots[m.slot], m.status)
+		w.finish(&w.slots[m.slot], m.status)
 	case msgLock:
 		d.ranges.lock(w, d, rangeHold{worker: m.from, slot: m.slot, lo: m.lo, hi: m.hi, exclusive: m.exclusive})
 	case msgLocked:
