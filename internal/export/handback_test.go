@@ -18,9 +18,7 @@ import (
 func (s *served) goesOn() {
 	s.t.Helper()
 	s.guest.Submit(0, clitest.Out, 0, make([]byte, 512))
-	if status, ok := s.guest.Done(0, clitest.Patience); !ok || status != clitest.StatusOK {
-		s.t.Fatalf("the old process does not go on: %v, status %d", ok, status)
-	}
+	s.guest.WantDone(0, "the old process does not go on")
 	if _, err := os.Lstat(s.socket); err != nil {
 		s.t.Errorf("the socket's name is gone: %v", err)
 	}

@@ -76,13 +76,9 @@ func TestMigrationGivesTheImageFree(t *testing.T) {
 		must(t, g.StopLog())
 		must(t, g.Start())
 		g.Submit(0, clitest.Out, 0, make([]byte, 512))
-		if _, ok := g.Done(0, 100*time.Millisecond); ok {
-			t.Fatal("served while the destination has the image")
-		}
+		g.WantPending(0, 100*time.Millisecond, "served while the destination has the image")
 		must(t, other.Close())
-		if status, ok := g.Done(0, clitest.Patience); !ok || status != clitest.StatusOK {
-			t.Fatalf("after the destination has ended: done %v, status %d", ok, status)
-		}
+		g.WantDone(0, "after the destination has ended")
 		wantFree(t, path, "going on", false)
 	}
 	must(t, g.StartLog())

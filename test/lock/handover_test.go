@@ -55,17 +55,13 @@ func TestIncoming(t *testing.T) {
 		h.Submit(0, clitest.Out, 0, pattern('3', 4096))
 		destination.await("waiting for the image's lock")
 		destination.await(named("vublk", source))
-		if status, ok := h.Done(0, 300*time.Millisecond); ok {
-			t.Fatalf("served while the source has the image: status %d", status)
-		}
+		h.WantPending(0, 300*time.Millisecond, "served while the source has the image")
 		write(t, g, 0, pattern('2', 4096))
 		expect(t, "while the source has the image", i.bytes(t, 4096), pattern('2', 4096))
 		if err := g.Disconnect(); err != nil { // the source's front-end has migrated away
 			t.Fatal(err)
 		}
-		if status, ok := h.Done(0, patience); !ok || status != clitest.StatusOK {
-			t.Fatalf("after the source let go: done %v, status %d", ok, status)
-		}
+		h.WantDone(0, "after the source let go")
 		vublkIsRefused(t, i.path, named("vublk", destination))
 		destination.end()
 		source.end()
@@ -88,13 +84,9 @@ func TestPausedSourceStaysOut(t *testing.T) {
 	back := attach(t, from)
 	back.Submit(0, clitest.Out, 0, pattern('x', 4096))
 	source.await(named("vublk", destination))
-	if status, ok := back.Done(0, 300*time.Millisecond); ok {
-		t.Fatalf("served while the destination has the image: status %d", status)
-	}
+	back.WantPending(0, 300*time.Millisecond, "served while the destination has the image")
 	expect(t, "the image", i.bytes(t, 4096), pattern('1', 4096))
 	destination.end()
-	if status, ok := back.Done(0, patience); !ok || status != clitest.StatusOK {
-		t.Fatalf("after the destination let go: done %v, status %d", ok, status)
-	}
+	back.WantDone(0, "after the destination let go")
 	source.end()
 }

@@ -40,9 +40,7 @@ func TestZombieLands(t *testing.T) {
 			var at landing
 			at.submitted = time.Now()
 			g.Submit(0, clitest.Out, 0, pattern('Z', slowSize))
-			if status, ok := g.Done(0, hangTime/2); ok {
-				t.Fatalf("the disk is not slow: status %d", status)
-			}
+			g.WantPending(0, hangTime/2, "the disk is not slow")
 			at.killed = time.Now()
 			p.signalKill()
 			p.awaitDeath()
@@ -53,9 +51,7 @@ func TestZombieLands(t *testing.T) {
 			next.await("waiting for the image's lock")
 			at.watch(t, i, next)
 			reattach(t, g, next, socket)
-			if status, ok := g.Done(0, patience); !ok || status != clitest.StatusOK {
-				t.Fatalf("the request that was in flight: %v, status %d", ok, status)
-			}
+			g.WantDone(0, "the request that was in flight")
 			at.served = time.Now()
 			at.print(t)
 

@@ -101,6 +101,22 @@ func (g *Guest) Submit(q int, kind uint32, sector uint64, data []byte) {
 	}
 }
 
+// WantPending fails the test, which says what is wrong then, when the request on queue q ends within d.
+func (g *Guest) WantPending(q int, d time.Duration, wrong string) {
+	g.t.Helper()
+	if status, ok := g.Done(q, d); ok {
+		g.t.Fatalf("%s: status %d", wrong, status)
+	}
+}
+
+// WantDone fails the test, which says what is wrong then, unless the request on queue q ends well.
+func (g *Guest) WantDone(q int, wrong string) {
+	g.t.Helper()
+	if status, ok := g.Done(q, Patience); !ok || status != StatusOK {
+		g.t.Fatalf("%s: done %v, status %d", wrong, ok, status)
+	}
+}
+
 // Done waits for the request on queue q for at most patience, and returns its status byte; ok is false when it has not
 // ended.
 func (g *Guest) Done(q int, patience time.Duration) (status byte, ok bool) {
