@@ -42,10 +42,9 @@ func use(t *testing.T, g *clitest.Guest) {
 	}
 }
 
-func TestSocketPath(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "vm.sock")
-	p := clitest.Start(t, clitest.Options{}, "--socket-path", socket, "--blk-file", image(t))
-	p.Await("listening")
+// useTwice has one front-end after the other do that.
+func useTwice(t *testing.T, socket string) {
+	t.Helper()
 	for range 2 {
 		g := clitest.Attach(t, socket, vhostusertest.Options{})
 		use(t, g)
@@ -53,6 +52,13 @@ func TestSocketPath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestSocketPath(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "vm.sock")
+	p := clitest.Start(t, clitest.Options{}, "--socket-path", socket, "--blk-file", image(t))
+	p.Await("listening")
+	useTwice(t, socket)
 	p.Stop()
 }
 
@@ -75,13 +81,7 @@ func TestListeningDescriptor(t *testing.T) {
 		}
 	}
 	p.Await("listening")
-	for range 2 {
-		g := clitest.Attach(t, socket, vhostusertest.Options{})
-		use(t, g)
-		if err := g.Disconnect(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	useTwice(t, socket)
 	p.Stop()
 	if _, err := os.Lstat(socket); err != nil {
 		t.Errorf("the socket's name belongs to who made it: %v", err)

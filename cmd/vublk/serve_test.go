@@ -14,9 +14,6 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/cli/clitest"
-
-	"github.com/vublk/vublk/vhostuser"
-	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -24,15 +21,24 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // attach connects to a socket and waits until the process says so for the nth time.
 func attach(t *testing.T, p *clitest.Process, path string, n int) net.Conn {
 	t.Helper()
-	c, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Write(vhostusertest.Message{Request: vhostuser.RequestSetOwner, Flags: vhostusertest.FlagVersion}.Bytes()); err != nil {
-		t.Fatal(err)
-	}
+	c := clitest.Dial(t, path)
 	p.AwaitTimes("front-end attached", n)
 	return c
+}
+
+// awaitSocket waits until somebody listens at path. The socket's file is there a moment before.
+func awaitSocket(t *testing.T, path string) {
+	t.Helper()
+	for deadline := time.Now().Add(clitest.Patience); ; time.Sleep(time.Millisecond) {
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			_ = c.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestServeStartsAndStops(t *testing.T) {
@@ -186,15 +192,6 @@ func TestServeOutlivesItsLog(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(clitest.Patience); ; time.Sleep(time.Millisecond) {
-		c, err := net.Dial("unix", socket)
-		if err == nil {
-			_ = c.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	awaitSocket(t, socket)
 	p.Stop()
 }

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,17 +56,7 @@ func TestServeWithAFullLog(t *testing.T) {
 	defer func() { _, _ = r.Close(), w.Close() }()
 	socket := filepath.Join(t.TempDir(), "vm.sock")
 	p := clitest.Start(t, clitest.Options{Stderr: w}, "serve", "--socket-path="+socket, "--store=mem:1M", "--log-level=debug", "--trace-messages")
-	deadline := time.Now().Add(clitest.Patience)
-	for ; ; time.Sleep(time.Millisecond) {
-		// Not by the socket's file: it is there a moment before it listens.
-		if c, err := net.Dial("unix", socket); err == nil {
-			_ = c.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("does not listen")
-		}
-	}
+	awaitSocket(t, socket)
 	g := clitest.Attach(t, socket, vhostusertest.Options{})
 	if status := g.Do(0, clitest.Out, 0, pattern(512, 1)); status != clitest.StatusOK {
 		t.Fatalf("write: status %d", status)

@@ -232,7 +232,7 @@ func TestUselessHeritage(t *testing.T) {
 			if _, err := g.Recv(); !errors.Is(err, io.EOF) {
 				t.Errorf("%v, want the end of the connection", err)
 			}
-			must(t, dial(t, e.def.Socket.Path).Close())
+			must(t, clitest.Dial(t, e.def.Socket.Path).Close())
 		})
 	}
 }

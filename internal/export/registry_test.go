@@ -1,7 +1,6 @@
 package export
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/blk"
-
-	"github.com/vublk/vublk/vhostuser"
-	"github.com/vublk/vublk/vhostuser/vhostusertest"
+	"github.com/vublk/vublk/internal/cli/clitest"
 )
 
 func newRegistry(t *testing.T) *Registry {
@@ -57,19 +54,6 @@ func await(t *testing.T, e *Export, want State) {
 	}
 }
 
-func dial(t *testing.T, path string) net.Conn {
-	t.Helper()
-	c, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// It is who speaks first that is a front-end.
-	if _, err := c.Write(vhostusertest.Message{Request: vhostuser.RequestSetOwner, Flags: vhostusertest.FlagVersion}.Bytes()); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func TestExportLife(t *testing.T) {
 	r := newRegistry(t)
 	path := filepath.Join(t.TempDir(), "disk.sock")
@@ -86,14 +70,14 @@ func TestExportLife(t *testing.T) {
 		t.Fatal(e.Err())
 	}
 	for range 3 {
-		front := dial(t, path)
+		front := clitest.Dial(t, path)
 		await(t, e, Attached)
 		if err := front.Close(); err != nil {
 			t.Fatal(err)
 		}
 		await(t, e, Listening)
 	}
-	front := dial(t, path)
+	front := clitest.Dial(t, path)
 	defer func() { _ = front.Close() }()
 	await(t, e, Attached)
 	if err := r.Remove("disk"); err != nil {
@@ -114,9 +98,9 @@ func TestSecondFrontEndWaits(t *testing.T) {
 	r := newRegistry(t)
 	path := filepath.Join(t.TempDir(), "disk.sock")
 	e := start(t, r, "store=null:1M,socket-path="+path)
-	first := dial(t, path)
+	first := clitest.Dial(t, path)
 	await(t, e, Attached)
-	second := dial(t, path) // the backlog takes it
+	second := clitest.Dial(t, path) // the backlog takes it
 	session := e.session.Load()
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
@@ -139,7 +123,7 @@ func TestFailEndsTheSessionOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk.sock")
 	e := start(t, r, "store=null:1M,socket-path="+path)
 	e.fail(os.ErrInvalid) // nobody there: nothing happens
-	front := dial(t, path)
+	front := clitest.Dial(t, path)
 	defer func() { _ = front.Close() }()
 	await(t, e, Attached)
 	for e.session.Load() == nil { // Attached comes a moment before

@@ -2,9 +2,11 @@ package clitest
 
 import (
 	"encoding/binary"
+	"net"
 	"testing"
 	"time"
 
+	"github.com/vublk/vublk/vhostuser"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
 	"github.com/vublk/vublk/virtio/guestmem"
 	"github.com/vublk/vublk/virtio/virtiotest"
@@ -31,6 +33,19 @@ type Guest struct {
 	*vhostusertest.Frontend
 	t                    *testing.T
 	header, status, data guestmem.GPA
+}
+
+// Dial connects to the socket at path and says what makes a front-end of whoever connects: the first word.
+func Dial(t *testing.T, path string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write(vhostusertest.Message{Request: vhostuser.RequestSetOwner, Flags: vhostusertest.FlagVersion}.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // Attach connects to the socket at path and starts all queues. The end of the test disconnects.
