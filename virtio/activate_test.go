@@ -17,6 +17,15 @@ type activation struct {
 	start, end guestmem.FrontendVA
 }
 
+func newActivation(t *testing.T, features virtio.Features) activation {
+	t.Helper()
+	r := newRig(t, virtiotest.Options{Size: 16, Features: features})
+	c, err := r.driver.Config(r.table)
+	mustNot(t, err)
+	info := r.memory.Regions()[0]
+	return activation{c, info.UserAddr, info.UserAddr + guestmem.FrontendVA(info.Size)}
+}
+
 func TestActivateRefuses(t *testing.T) {
 	anySplit, anyPacked := format{features: modern}, format{features: modern | virtio.FeatureRingPacked}
 	for _, tc := range []struct {
@@ -50,11 +59,8 @@ func TestActivateRefuses(t *testing.T) {
 		{"packed base more than a lap ahead", anyPacked, func(c *activation) { c.Base = 2 | 1<<15 | 1<<16 }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newRig(t, virtiotest.Options{Size: 16, Features: tc.f.features})
-			c, err := r.driver.Config(r.table)
-			mustNot(t, err)
-			info := r.memory.Regions()[0]
-			a := activation{c, info.UserAddr, info.UserAddr + guestmem.FrontendVA(info.Size)}
+			a := newActivation(t, tc.f.features)
+			c := a.Config
 			tc.change(&a)
 			if q, err := virtio.Activate(a.Config); err == nil {
 				_ = q.Close()
@@ -78,11 +84,7 @@ func TestActivateAtTheEdge(t *testing.T) {
 		func(c *activation) { c.Driver = c.start + 2 },
 		func(c *activation) { c.Device = c.end - 8 - 8*16 },
 	} {
-		r := newRig(t, virtiotest.Options{Size: 16, Features: modern})
-		c, err := r.driver.Config(r.table)
-		mustNot(t, err)
-		info := r.memory.Regions()[0]
-		a := activation{c, info.UserAddr, info.UserAddr + guestmem.FrontendVA(info.Size)}
+		a := newActivation(t, modern)
 		edge(&a)
 		q, err := virtio.Activate(a.Config)
 		mustNot(t, err)

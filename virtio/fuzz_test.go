@@ -63,15 +63,7 @@ func fuzzNext(t *testing.T, shared *rig, base virtio.Base, data []byte) {
 		r.queue.EnableKicks()
 		r.queue.DisableKicks()
 	}
-	if r.queue.InFlight() != len(tokens) {
-		t.Fatalf("%d in flight; want %d", r.queue.InFlight(), len(tokens))
-	}
-	for _, token := range tokens {
-		r.queue.Push(token, 0)
-	}
-	if _, err := r.queue.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	r.stop(t, tokens)
 }
 
 // checkFuzzedChain: all segments are guest memory, and the sums are right.

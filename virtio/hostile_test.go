@@ -214,15 +214,7 @@ func breakAfterGoodOnes(t *testing.T, r *rig, reason virtio.Reason) {
 		tokens = append(tokens, r.chain.Token)
 	}
 	wantBroken(t, r, reason)
-	if r.queue.InFlight() != len(tokens) {
-		t.Fatalf("%d in flight; want %d", r.queue.InFlight(), len(tokens))
-	}
-	for _, token := range tokens {
-		r.queue.Push(token, 0)
-	}
-	if _, err := r.queue.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	r.stop(t, tokens)
 }
 
 // TestHeadReusedInFlight: after completion the head is the driver's again, before it is not.

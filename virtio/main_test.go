@@ -147,3 +147,17 @@ func (r *rig) reap(t testing.TB) virtiotest.Completion {
 	}
 	return c
 }
+
+// stop ends the queue, of which tokens are in flight.
+func (r *rig) stop(t testing.TB, tokens []virtio.Token) {
+	t.Helper()
+	if r.queue.InFlight() != len(tokens) {
+		t.Fatalf("%d in flight; want %d", r.queue.InFlight(), len(tokens))
+	}
+	for _, token := range tokens {
+		r.queue.Push(token, 0)
+	}
+	if _, err := r.queue.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
