@@ -137,15 +137,7 @@ func startGuest(t *testing.T, o guest.Options, c guest.Contents) *vm {
 func boot(t *testing.T, o guest.Options) *vm {
 	t.Helper()
 	o.QEMU = lab.qemu
-	g, err := guest.Start(o)
-	must(t, err)
-	t.Cleanup(func() {
-		g.Close()
-		if t.Failed() {
-			t.Logf("%s\nQEMU said:\n%s\nconsole:\n%s", o.CommandLine(), tail(g.Log()), tail(g.Console()))
-		}
-	})
-	v := &vm{Guest: g, t: t}
+	v := arrive(t, o)
 	v.waitBoot()
 	return v
 }

@@ -65,12 +65,7 @@ func testReboot(t *testing.T, reboot func(*vm)) {
 }
 
 func TestStopContUnderIO(t *testing.T) {
-	m := seededImage(t, filepath.Join(newDir(t), "disk.img"), 32*mib)
-	must(t, os.Truncate(m.Path, 96*mib)) // fio works behind the file system
-	b := startVublk(t, m)
-	o := oneDisk(b.Socket, 2, "")
-	o.Memory = 768
-	g := startGuest(t, o, guest.Contents{Tools: []string{"fio"}})
+	m, _, g := startFio(t)
 	must(t, g.Background("fio", "/tools/fio --name=busy --filename=/dev/vda --offset=32m --size=64m --bs=4k --rw=randwrite "+
 		"--direct=1 --ioengine=libaio --iodepth=32 --verify=crc32c --do_verify=1 --verify_fatal=1 --minimal"))
 	written := func() time.Time {

@@ -10,15 +10,21 @@ import (
 	"github.com/vublk/vublk/test/e2e/guest"
 )
 
-// TestFioVerify lets fio write every block of a region with its own check sum, in random order at depth, and verify, in
-// the guest and again on the host.
-func TestFioVerify(t *testing.T) {
+// startFio boots a guest that has fio, and a disk of 96 MiB whose first 32 are a file system.
+func startFio(t *testing.T) (guest.Image, backend, *vm) {
+	t.Helper()
 	m := seededImage(t, filepath.Join(newDir(t), "disk.img"), 32*mib)
 	must(t, os.Truncate(m.Path, 96*mib)) // fio works behind the file system
 	b := startVublk(t, m)
 	o := oneDisk(b.Socket, 2, "")
 	o.Memory = 768
-	g := startGuest(t, o, guest.Contents{Tools: []string{"fio"}})
+	return m, b, startGuest(t, o, guest.Contents{Tools: []string{"fio"}})
+}
+
+// TestFioVerify lets fio write every block of a region with its own check sum, in random order at depth, and verify, in
+// the guest and again on the host.
+func TestFioVerify(t *testing.T) {
+	m, b, g := startFio(t)
 	jobs := [][]string{
 		{"--offset=32m", "--size=24m", "--bs=4k"},
 		{"--offset=64m", "--size=32m", "--bsrange=512-64k", "--blockalign=512"},
