@@ -49,7 +49,7 @@ func driveEcho(ctx context.Context, c *Config, drivers []*virtiotest.Driver, cpu
 		echoes = append(echoes, newEcho(d, c.features().Has(virtio.FeatureRingPacked)))
 	}
 	go func() { ended <- serveEchoes(echoes, cpu, &quit) }()
-	r, err := drive(ctx, c, drivers, ceilingSectors)
+	r, err := drive(ctx, c, nil, drivers, ceilingSectors)
 	quit.Store(true)
 	if e := <-ended; err == nil {
 		err = e

@@ -20,6 +20,9 @@ const (
 // Config is what to do. Fields that are zero mean what their comment says.
 type Config struct {
 	Socket string // of the back-end, which listens there
+	// BackendPID is the process whose CPU time is measured: 0 is the one that made Socket, of a supervised vublk the worker
+	// (internal/supervise) as long as it is the first one, of a socket of systemd's nobody; negative: none.
+	BackendPID int
 
 	Queues    int    // 1
 	Depth     int    // requests in flight per queue; 1
@@ -31,6 +34,9 @@ type Config struct {
 	Indirect   bool // a request's descriptors are in an indirect table, as Linux does it
 	NoEventIdx bool // do not negotiate EVENT_IDX
 	Wait       Wait
+	// Batch is how many requests are made available to the device at once when there are several to make; 8. With 1 each
+	// is on its own, as SPDK's initiator and Linux without a plug do it.
+	Batch int
 
 	Warmup   time.Duration // not measured, 0 is none
 	Duration time.Duration // measured; 1 s
@@ -45,10 +51,16 @@ const (
 	maxDepth     = 1 << 12
 	maxBlockSize = 1 << 24
 	sectorSize   = 512
+	// defaultBatch is how many requests take the places of completed ones before the device sees them: with more of them
+	// kept back it would run dry, with fewer the cache line with the index would move more often.
+	defaultBatch = 8
 )
 
 func (c *Config) setDefaults() {
 	c.Queues, c.Depth = max(c.Queues, 1), max(c.Depth, 1)
+	if c.Batch == 0 {
+		c.Batch = defaultBatch
+	}
 	if c.BlockSize == 0 {
 		c.BlockSize = 4096
 	}
@@ -66,6 +78,8 @@ func (c *Config) check() error {
 		return errors.Errorf("%d queues: %d at most", c.Queues, maxQueues)
 	case c.Depth > maxDepth:
 		return errors.Errorf("depth %d: %d at most", c.Depth, maxDepth)
+	case c.Batch < 1:
+		return errors.Errorf("batches of %d requests: 1 at least", c.Batch)
 	case c.BlockSize%sectorSize != 0 || c.BlockSize > maxBlockSize:
 		return errors.Errorf("block size %d: a multiple of %d up to %d", c.BlockSize, sectorSize, maxBlockSize)
 	}

@@ -19,6 +19,8 @@
 // The loop alone touches its Driver, its slots and its histogram; Run reads them when the loop has ended. The loop
 // neither allocates nor locks: what it needs is made before the first request.
 //
+// The first queue's loop also reads a Meter of the back-end's process at both ends of its measured part, for the CPU time.
+//
 // # What is trusted
 //
 // The back-end is measured, not trusted: completions are checked by package virtiotest, every status byte is looked at,

@@ -19,11 +19,13 @@ type loop struct {
 	byID   []uint16 // slot of a chain in flight
 	gen    generator
 	stop   *atomic.Bool // of the run: somebody gave up
+	gauge  *gauge       // the first queue's; nil in the others
 
 	latency *hdrhistogram.Histogram
 	count   counters
 	elapsed time.Duration // of the measured part
 	flying  int
+	added   int // requests that the device does not see yet
 
 	begin time.Time
 	now   time.Duration // since begin, read once a turn
@@ -38,10 +40,8 @@ type counters struct {
 // clockEvery is how many looks in vain a polling loop takes between two readings of the clock.
 const clockEvery = 64
 
-// batch is how many completions are taken between two readings of the clock and before the device sees the requests that
-// took their places: with more of them kept back it would run dry, with fewer the cache line with the index would move
-// more often.
-const batch = 8
+// reapAtOnce is how many completions are taken between two readings of the clock, when Config.Batch is not larger.
+const reapAtOnce = 8
 
 func newLoop(c *Config, queue int, d *virtiotest.Driver, gen generator, stop *atomic.Bool) (*loop, error) {
 	l := &loop{
@@ -59,6 +59,41 @@ func newLoop(c *Config, queue int, d *virtiotest.Driver, gen generator, stop *at
 
 // run is the loop's life on its thread: warm up, measure, drain.
 func (l *loop) run() error {
+	g := l.gauge
+	if g == nil {
+		g = new(gauge)
+	}
+	if err := l.warmUp(g); err != nil {
+		return err
+	}
+	l.latency.Reset()
+	l.count = counters{}
+	from := l.tick()
+	if err := g.begin(); err != nil {
+		return err
+	}
+	if err := l.until(from + l.config.Duration); err != nil {
+		return err
+	}
+	if err := g.end(); err != nil {
+		return err
+	}
+	l.elapsed = l.tick() - from
+	if err := l.drain(); err != nil {
+		return err
+	}
+	return g.close()
+}
+
+// warmUp makes the first requests and keeps the depth for a while. The gauge gets ready when nothing or not yet what
+// counts is in flight.
+func (l *loop) warmUp(g *gauge) error {
+	long := l.config.Warmup > settle
+	if !long {
+		if err := g.ready(); err != nil {
+			return err
+		}
+	}
 	l.begin = time.Now()
 	l.driver.DisableCalls()
 	for i := range l.slots {
@@ -69,17 +104,15 @@ func (l *loop) run() error {
 	if err := l.publish(); err != nil {
 		return err
 	}
-	if err := l.until(l.config.Warmup); err != nil {
-		return err
+	if long {
+		if err := l.until(l.config.Warmup - settle); err != nil {
+			return err
+		}
+		if err := g.ready(); err != nil {
+			return err
+		}
 	}
-	l.latency.Reset()
-	l.count = counters{}
-	from := l.tick()
-	if err := l.until(from + l.config.Duration); err != nil {
-		return err
-	}
-	l.elapsed = l.tick() - from
-	return l.drain()
+	return l.until(l.config.Warmup)
 }
 
 // drain waits for what is in flight. It is not measured.
@@ -119,11 +152,12 @@ func (l *loop) turn(refill bool) error {
 	if ok {
 		l.heard = l.tick()
 	}
+	most := max(l.config.Batch, reapAtOnce)
 	for n := 1; ok && err == nil; n++ {
 		if err = l.complete(c, refill); err != nil {
 			return err
 		}
-		if n == batch {
+		if n == most {
 			break
 		}
 		c, ok, err = l.driver.Reap()
@@ -157,6 +191,7 @@ func (l *loop) complete(c virtiotest.Completion, refill bool) error {
 
 var kindNames = [kinds]string{kindRead: "read", kindWrite: "write", kindFlush: "flush"}
 
+// issue makes the slot's next request. The device sees it with its batch.
 func (l *loop) issue(at uint16) error {
 	s := &l.slots[at]
 	id, err := l.driver.Add(*s.prepare(l.gen.draw()))
@@ -166,10 +201,17 @@ func (l *loop) issue(at uint16) error {
 	s.issued = l.now
 	l.byID[id] = at
 	l.flying++
+	if l.added++; l.added == l.config.Batch {
+		return l.publish()
+	}
 	return nil
 }
 
 func (l *loop) publish() error {
+	if l.added == 0 {
+		return nil
+	}
+	l.added = 0
 	kicked, err := l.driver.Publish()
 	if kicked {
 		l.count.kicks++

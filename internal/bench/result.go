@@ -14,8 +14,20 @@ type Result struct {
 	IOPS     float64
 	MBps     float64 // 10^6 bytes a second
 	Latency  Latency
-	Kicks    uint64 // that the device asked for
-	Sleeps   uint64 // of the driver
+	// Histogram is what Latency is made of, in nanoseconds, for other percentiles, plots, and merging.
+	Histogram *hdrhistogram.Histogram
+	Kicks     uint64 // that the device asked for
+	Sleeps    uint64 // of the driver
+
+	BackendPID    int           // the process measured; 0: none, and the following are 0
+	BackendCPU    time.Duration // that it used within the measured time, what it polled included
+	CPUPerRequest time.Duration
+	Backend       Usage // within the measured time, the end of the warm-up and the draining
+}
+
+// SwitchesPerRequest are the back-end's context switches.
+func (r *Result) SwitchesPerRequest() float64 {
+	return float64(r.Backend.Switches()) / float64(max(r.Requests, 1))
 }
 
 // Latency is how long requests took, from their making available to their reaping.
@@ -52,7 +64,10 @@ func newResult(loops []*loop, blockSize uint32) Result {
 		}
 		all.Merge(l.latency)
 	}
-	r.Latency = newLatency(all)
+	r.Latency, r.Histogram = newLatency(all), all
+	if len(loops) > 0 && loops[0].gauge != nil {
+		loops[0].gauge.report(&r, loops[0].elapsed)
+	}
 	return r
 }
 

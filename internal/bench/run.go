@@ -19,20 +19,26 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, errors.Wrapf(err, "front-end on %s", c.Socket)
 	}
-	r, err := drive(ctx, &c, t.drivers(), t.sectors)
+	g, err := newGauge(&c, t.front.Conn)
+	if err != nil {
+		_ = t.close(false)
+		return Result{}, err
+	}
+	r, err := drive(ctx, &c, g, t.drivers(), t.sectors)
 	if e := t.close(err == nil); err == nil {
 		err = e
 	}
 	return r, errors.Wrapf(err, "bench on %s", c.Socket)
 }
 
-// drive runs a loop for each driver until all have ended.
-func drive(ctx context.Context, c *Config, drivers []*virtiotest.Driver, sectors uint64) (Result, error) {
+// drive runs a loop for each driver until all have ended. g may be nil.
+func drive(ctx context.Context, c *Config, g *gauge, drivers []*virtiotest.Driver, sectors uint64) (Result, error) {
 	var stop atomic.Bool
 	loops, err := newLoops(c, drivers, sectors, &stop)
 	if err != nil {
 		return Result{}, err
 	}
+	loops[0].gauge = g
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
 	ended := make(chan error, len(loops))
 	for i, l := range loops {

@@ -24,6 +24,8 @@ func TestRun(t *testing.T) {
 		"two queues, mixed":     {Queues: 2, Depth: 4, Mix: Mix{WritePercent: 30, FlushPercent: 10}},
 		"sequential, large":     {Queues: 2, Depth: 2, BlockSize: mib, Mix: Mix{Sequential: true, WritePercent: 50}},
 		"writes within a span":  {Depth: 4, BlockSize: 512, Span: 4096, Mix: Mix{WritePercent: 100}},
+		"each on its own":       {Depth: 16, Batch: 1},
+		"all at once":           {Depth: 32, Batch: 32, Packed: true},
 		"flushes":               {Depth: 2, Mix: Mix{FlushPercent: 100}},
 		"pinned, with a warmup": {Depth: 2, CPUs: []int{someCPU(t)}, Warmup: 10 * time.Millisecond},
 	} {
@@ -66,6 +68,7 @@ func TestRunRefuses(t *testing.T) {
 		"no flush":        {Config{Mix: Mix{FlushPercent: 1}}, "FLUSH"},
 		"too many queues": {Config{Queues: 257}, "queues"},
 		"too deep":        {Config{Depth: maxDepth + 1}, "depth"},
+		"no batch":        {Config{Batch: -1}, "batches of -1"},
 		"half a sector":   {Config{BlockSize: 700}, "block size"},
 		"a bad mix":       {Config{Mix: Mix{WritePercent: 101}}, "101 %"},
 		"no room":         {Config{BlockSize: 2 * mib}, "no room"},
@@ -92,7 +95,7 @@ func TestRunTellsOfFailedRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = drive(context.Background(), &c, target.drivers(), 1<<40) // the disk is smaller
+	_, err = drive(context.Background(), &c, nil, target.drivers(), 1<<40) // the disk is smaller
 	if err == nil || !strings.Contains(err.Error(), "status 1") {
 		t.Errorf("error %v, want one with a status", err)
 	}

@@ -71,6 +71,26 @@ func Dial(path string) (*Conn, error) {
 // NewConn takes a connected socket.
 func NewConn(sock *net.UnixConn) *Conn { return &Conn{sock: sock} }
 
+// PeerPID returns the process that listened to the socket, as unix(7) has it of SO_PEERCRED: it need not be the one that
+// accepted, nor live.
+func (c *Conn) PeerPID() (int, error) {
+	raw, err := c.sock.SyscallConn()
+	if err != nil {
+		return 0, errors.Wrap(err, "socket")
+	}
+	var cred *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return 0, errors.Wrap(err, "socket")
+	}
+	if failed != nil {
+		return 0, errors.Wrap(failed, "SO_PEERCRED")
+	}
+	return int(cred.Pid), nil
+}
+
 // Pair makes a connected pair: the front-end's end and the one for vhostuser.NewSession.
 func Pair() (*Conn, *net.UnixConn, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
