@@ -1,0 +1,33 @@
+package duel
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vublk/vublk/internal/bench"
+)
+
+// Ceiling is a contestant: the driver itself, against a device in this process that answers without looking.
+type Ceiling struct {
+	Label string
+	CPU   int // of the device
+}
+
+// Name is the label.
+func (c *Ceiling) Name() string { return c.Label }
+
+// Command says what it is.
+func (c *Ceiling) Command() string {
+	return fmt.Sprintf("the driver itself, with a device on CPU %d that answers without looking", c.CPU)
+}
+
+// Start has nothing to start.
+func (c *Ceiling) Start(context.Context) error { return nil }
+
+// Stop has nothing to stop.
+func (c *Ceiling) Stop() error { return nil }
+
+// Turn measures the driver.
+func (c *Ceiling) Turn(ctx context.Context, load bench.Config) (bench.Result, error) {
+	return bench.Ceiling(ctx, load, c.CPU)
+}

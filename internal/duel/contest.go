@@ -1,0 +1,122 @@
+package duel
+
+import (
+	"context"
+	"slices"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/bench"
+)
+
+// Contestant takes turns. All calls come from one goroutine.
+type Contestant interface {
+	// Name is unique within a contest.
+	Name() string
+	// Command is what to type in a shell to have the same, or what it is when it is no program.
+	Command() string
+	Start(ctx context.Context) error
+	// Turn does one run.
+	Turn(ctx context.Context, load bench.Config) (bench.Result, error)
+	// Stop is called once after a Start, also one that failed.
+	Stop() error
+}
+
+// Contest is some contestants under one load.
+type Contest struct {
+	Name        string       // short and stable: what is recorded under it is found again
+	Title       string       // for people
+	Load        bench.Config // of each turn; contestants fill the socket in
+	Rounds      int
+	Contestants []Contestant
+	Control     [2]string // the names of two contestants that are the same program with the same options
+	Comparisons []Comparison
+	// Progress, if not nil, is called after each turn.
+	Progress func(done, all int)
+}
+
+// Comparison is a ratio that is wanted, and what it must be.
+type Comparison struct {
+	Metric  Metric
+	Of, To  string  // names of contestants
+	AtLeast float64 // 0: no such limit
+	AtMost  float64 // 0: no such limit
+}
+
+// Run holds the contest. The error names the contestant that failed, with its command line and what it logged.
+func (c *Contest) Run(ctx context.Context) (r *Report, err error) {
+	if err := c.check(); err != nil {
+		return nil, errors.Wrapf(err, "contest %s", c.Name)
+	}
+	started := 0
+	defer func() {
+		for _, p := range slices.Backward(c.Contestants[:started]) {
+			if e := p.Stop(); err == nil && e != nil {
+				r, err = nil, errors.Wrapf(e, "contest %s: stop %s", c.Name, p.Name())
+			}
+		}
+	}()
+	for _, p := range c.Contestants {
+		started++
+		if err := p.Start(ctx); err != nil {
+			return nil, errors.Wrapf(err, "contest %s: start %s", c.Name, p.Name())
+		}
+	}
+	r = &Report{Contest: c, Results: make([][]bench.Result, len(c.Contestants))}
+	done := 0
+	for round := range c.Rounds {
+		for _, i := range c.order(round) {
+			p := c.Contestants[i]
+			result, err := p.Turn(ctx, c.Load)
+			if err != nil {
+				return nil, errors.Wrapf(err, "contest %s: round %d of %s", c.Name, round+1, p.Name())
+			}
+			r.Results[i] = append(r.Results[i], result)
+			if done++; c.Progress != nil {
+				c.Progress(done, c.Rounds*len(c.Contestants))
+			}
+		}
+	}
+	return r, nil
+}
+
+// order is in which order the contestants have their turns in a round.
+func (c *Contest) order(round int) []int {
+	order := make([]int, len(c.Contestants))
+	for i := range order {
+		order[i] = i
+	}
+	if round%2 == 1 {
+		slices.Reverse(order)
+	}
+	return order
+}
+
+func (c *Contest) check() error {
+	if c.Rounds < 1 || len(c.Contestants) == 0 {
+		return errors.Errorf("%d rounds of %d contestants: want one at least", c.Rounds, len(c.Contestants))
+	}
+	known := map[string]bool{}
+	for _, p := range c.Contestants {
+		if known[p.Name()] {
+			return errors.Errorf("two contestants are called %s", p.Name())
+		}
+		known[p.Name()] = true
+	}
+	names := []string{}
+	if c.Control != ([2]string{}) {
+		names = append(names, c.Control[:]...)
+	}
+	for _, k := range c.Comparisons {
+		names = append(names, k.Of, k.To)
+		if (k.AtLeast > 0 || k.AtMost > 0) && c.Control == ([2]string{}) {
+			return errors.New("limits without a control")
+		}
+	}
+	for _, name := range names {
+		if !known[name] {
+			return errors.Errorf("no contestant is called %q", name)
+		}
+	}
+	return nil
+}
