@@ -19,6 +19,8 @@ type Backend struct {
 	Log    string // file for its output
 	// Adjust, if not nil, changes the load of this contestant, to compare one program under two loads.
 	Adjust func(*bench.Config)
+	// Before, if not nil, is a load that comes once before the first turn, to fill what would else be empty.
+	Before *bench.Config
 
 	process *Process
 }
@@ -39,6 +41,10 @@ func pinned(cpu int, argv []string) string {
 // Start starts the process and waits until it listens.
 func (b *Backend) Start(ctx context.Context) (err error) {
 	b.process, err = StartProcess(ctx, b.CPU, b.Log, b.Argv, b.Socket)
+	if err != nil || b.Before == nil {
+		return err
+	}
+	_, err = b.load(ctx, *b.Before)
 	return err
 }
 
@@ -47,10 +53,14 @@ func (b *Backend) PID() int { return b.process.PID() }
 
 // Turn loads the socket.
 func (b *Backend) Turn(ctx context.Context, load bench.Config) (bench.Result, error) {
-	load.Socket, load.BackendPID = b.Socket, b.process.PID()
 	if b.Adjust != nil {
 		b.Adjust(&load)
 	}
+	return b.load(ctx, load)
+}
+
+func (b *Backend) load(ctx context.Context, load bench.Config) (bench.Result, error) {
+	load.Socket, load.BackendPID = b.Socket, b.process.PID()
 	r, err := bench.Run(ctx, load)
 	if err != nil && ctx.Err() == nil {
 		err = b.process.explain(err)

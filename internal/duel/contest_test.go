@@ -140,9 +140,10 @@ func serving(t *testing.T, dir, label string) *Backend {
 func TestBackends(t *testing.T) {
 	dir := t.TempDir()
 	a, b := serving(t, dir, "a"), serving(t, dir, "b")
+	b.Before = &bench.Config{Depth: 2, Duration: time.Millisecond}
 	b.Adjust = func(c *bench.Config) { c.Mix.Sequential, c.Depth = true, 8 }
 	contest := Contest{
-		Name: "real", Rounds: 2, Load: bench.Config{Depth: 4, Duration: 20 * time.Millisecond},
+		Name: "real", Rounds: 2, Load: bench.Config{Depth: 4, Duration: 200 * time.Millisecond},
 		Contestants: []Contestant{a, b, &Ceiling{Label: "driver", CPU: -1}}, Control: [2]string{"a", "b"},
 		Comparisons: []Comparison{{Metric: CPUPerRequest, Of: "a", To: "b"}, {Metric: IOPS, Of: "driver", To: "a"}},
 	}
@@ -163,6 +164,15 @@ func TestBackends(t *testing.T) {
 	if a.process.Running() || b.process.Running() {
 		t.Error("they have not ended")
 	}
+}
+
+// TestBefore: what comes before the first turn is done, and fails aloud.
+func TestBefore(t *testing.T) {
+	b := serving(t, t.TempDir(), "b")
+	b.Before = &bench.Config{Mix: bench.Mix{WritePercent: 100}}
+	contest := Contest{Name: "real", Rounds: 1, Load: bench.Config{Duration: time.Millisecond}, Contestants: []Contestant{b}}
+	_, err := contest.Run(context.Background())
+	want(t, err, "start b", "read-only")
 }
 
 // TestBackendThatFails: the error has what one needs to look into it.

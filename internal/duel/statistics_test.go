@@ -123,7 +123,7 @@ func TestVerdicts(t *testing.T) {
 	} {
 		share := func(ratio float64) float64 {
 			held := 0
-			const contests = 2000
+			const contests = 1000
 			for range contests {
 				r, err := sitting(random, c.rounds, ratio, c.scatter, c.drift, c.hiccup).Compare(Comparison{Metric: IOPS, Of: "a", To: "b", AtLeast: 2.5})
 				if err != nil {
