@@ -83,9 +83,9 @@ generate: ## run go generate
 	$(GO) generate ./...
 
 .PHONY: bench
-bench: build ## benchmarks of the data path, and vublk beside qemu-storage-daemon
+bench: setup build ## benchmarks of the data path, and vublk beside others: a quarter of an hour; writes docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./iouring ./virtio ./blk
-	$(GO) run ./test/bench
+	$(GO) run ./test/bench -document=docs/performance.md
 
 .PHONY: interop
 interop: build ## libblkio and the newest QEMU (Debian sid, in a scratch chroot) against vublk

@@ -1,10 +1,9 @@
-// Command bench compares vublk with qemu-storage-daemon, side by side in one run: `make bench`.
+// Command bench is the standard set of measurements, `make bench`: vublk beside qemu-storage-daemon, fio and itself, taking
+// turns in one sitting (internal/duel). It prints each contest's medians and ratios, the control beside them, and which
+// limits hold; with -document it writes them into docs/performance.md, which tells how all this is measured.
 //
-// Back-ends share one CPU and take turns, the driver (internal/bench, polling) has another. Each comparison has an A/A
-// control, a second vublk beside the first: a difference smaller than between those two is noise. The limit is on the
-// null store, where nothing but software is measured; a sparse file with direct I/O is reported beside it.
-//
-// It exits with status 1 when the limit is not met and 2 when it cannot measure.
+// It exits with status 1 when a limit does not hold or a ratio has fallen below the recorded one, and with 2 when
+// something could not be measured. Either way all that can be measured is.
 package main
 
 import (
@@ -12,48 +11,57 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
+	"regexp"
 	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/pkg/errors"
-
-	"github.com/vublk/vublk/internal/bench"
-	"github.com/vublk/vublk/test/e2e/guest"
 )
 
 // options are the program's flags.
 type options struct {
-	runs       int
+	only       string
+	rounds     int
 	duration   time.Duration
-	warmup     time.Duration
-	depth      int
-	limit      float64
+	dry        bool
+	record     bool
+	recorded   string
+	document   string
 	backendCPU int
 	driverCPU  int
 	dir        string
+	tmpfs      string
 	vublk      string
+	qemu       string
+	fio        string
+}
+
+func parse() options {
+	var o options
+	flag.StringVar(&o.only, "only", "", "hold the contests whose name matches this regular `expression`")
+	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each contest (default: as many as the contest wants)")
+	flag.DurationVar(&o.duration, "duration", 0, "measured time of a turn (default: what the contest wants)")
+	flag.BoolVar(&o.dry, "dry", false, "print contests, command lines and limits, and measure nothing")
+	flag.BoolVar(&o.record, "record", false, "write the ratios into the file of -recorded, instead of comparing with them")
+	flag.StringVar(&o.recorded, "recorded", "docs/performance.json", "`file` of the ratios that must not fall")
+	flag.StringVar(&o.document, "document", "", "write the results into this `file`, between its markers; of the whole set only")
+	flag.IntVar(&o.backendCPU, "backend-cpu", 0, "CPU of the back-ends, and of fio")
+	flag.IntVar(&o.driverCPU, "driver-cpu", 1, "CPU of the driver")
+	flag.StringVar(&o.dir, "dir", "", "`directory` for files on a disk, ext4 (default: the one for temporary files)")
+	flag.StringVar(&o.tmpfs, "tmpfs", "", "`directory` on a tmpfs (default: /dev/shm, or one that is mounted for root)")
+	flag.StringVar(&o.vublk, "vublk", "bin/vublk", "`program` to measure, which make build makes")
+	flag.StringVar(&o.qemu, "qemu", "qemu-storage-daemon", "`program` to compare with")
+	flag.StringVar(&o.fio, "fio", "fio", "`program` to compare with")
+	flag.Parse()
+	return o
 }
 
 func main() {
-	var o options
-	flag.IntVar(&o.runs, "runs", 5, "runs of each back-end; their median counts")
-	flag.DurationVar(&o.duration, "duration", time.Second, "measured time of a run")
-	flag.DurationVar(&o.warmup, "warmup", 200*time.Millisecond, "time before that")
-	flag.IntVar(&o.depth, "depth", 32, "requests in flight")
-	flag.Float64Var(&o.limit, "limit", 1.5, "least ratio of vublk to qemu-storage-daemon on the null store")
-	flag.IntVar(&o.backendCPU, "backend-cpu", 0, "CPU of the back-ends")
-	flag.IntVar(&o.driverCPU, "driver-cpu", 1, "CPU of the driver")
-	flag.StringVar(&o.dir, "dir", "", "directory of the sparse files (default: the one for temporary files)")
-	flag.StringVar(&o.vublk, "vublk", "", "program to measure (default: bin/vublk, which make build makes)")
-	flag.Parse()
-
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	switch err := run(ctx, o); {
+	switch err := run(ctx, parse()); {
 	case errors.Is(err, errLimit):
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -63,76 +71,110 @@ func main() {
 	}
 }
 
-var errLimit = errors.New("limit not met")
+var errLimit = errors.New("limits do not hold")
 
-// driver is what the loop does, in every run alike.
-func (o options) driver(socket string) bench.Config {
-	return bench.Config{
-		Socket: socket, Depth: o.depth, Duration: o.duration, Warmup: o.warmup, CPUs: []int{o.driverCPU}, Seed: 1,
+func (o *options) check() (*regexp.Regexp, error) {
+	only, err := regexp.Compile(o.only)
+	if err != nil {
+		return nil, errors.Wrap(err, "-only")
 	}
+	switch n := runtime.NumCPU(); {
+	case n < 2 || o.backendCPU == o.driverCPU || o.backendCPU < 0 || o.driverCPU < 0:
+		return nil, errors.Errorf("back-ends on CPU %d and the driver on CPU %d of %d: want two CPUs", o.backendCPU, o.driverCPU, n)
+	case o.rounds < 0 || o.duration < 0:
+		return nil, errors.New("-rounds and -duration are positive")
+	case o.document != "" && (o.only != "" || o.rounds > 0 || o.duration > 0):
+		return nil, errors.New("-document is for the whole standard set: it goes without -only, -rounds and -duration")
+	case flag.NArg() > 0:
+		return nil, errors.Errorf("what is %q? there are options only, see -help", flag.Arg(0))
+	}
+	return only, nil
 }
 
 func run(ctx context.Context, o options) (err error) {
-	if n := runtime.NumCPU(); o.runs < 1 || o.backendCPU == o.driverCPU || n < 2 {
-		return errors.Errorf("%d runs on CPUs %d and %d of %d: want at least one run and two CPUs", o.runs, o.backendCPU, o.driverCPU, n)
+	only, err := o.check()
+	if err != nil {
+		return err
 	}
 	// The loops never wait for the Go scheduler; whatever else there is to do must not wait for them.
 	runtime.GOMAXPROCS(4)
-	dir, err := os.MkdirTemp(o.dir, "vublk-bench-")
+	s, err := newSite(o)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if e := os.RemoveAll(dir); err == nil {
+		if e := s.close(); err == nil {
 			err = e
 		}
 	}()
-	vublk, err := program(o.vublk)
+	entries := standard(s, only)
+	if len(entries) == 0 {
+		return errors.Errorf("no contest's name matches %s", o.only)
+	}
+	if o.dry {
+		printDry(os.Stdout, s, entries)
+		return nil
+	}
+	m, err := describeMachine(s)
 	if err != nil {
 		return err
 	}
-	m, err := describeMachine(vublk)
+	memory, err := readRecords(o.recorded)
 	if err != nil {
 		return err
 	}
-	m.print(o)
-	best, err := compare(ctx, o, nullStore(dir, vublk))
-	if err != nil {
-		return err
-	}
-	if _, err := compare(ctx, o, sparseFile(dir, vublk)); err != nil {
-		return err
-	}
-	if best.ratio() < o.limit {
-		return errors.Wrapf(errLimit, "%.2f times qemu-storage-daemon's IOPS, want %.2f", best.ratio(), o.limit)
-	}
-	fmt.Printf("OK: %.2f times qemu-storage-daemon's IOPS on the null store, the limit is %.2f\n", best.ratio(), o.limit)
-	return nil
-}
-
-// program finds the vublk to measure: as users build it, not with a test's options.
-func program(path string) (string, error) {
-	if path == "" {
-		repo, err := guest.RepoRoot()
-		if err != nil {
-			return "", err
+	m.write(os.Stdout)
+	for i, e := range entries {
+		fmt.Fprintf(os.Stderr, "[%d/%d] %s, about %v\n", i+1, len(entries), e.Name, e.takes().Round(time.Second))
+		e.hold(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		path = filepath.Join(repo, "bin", "vublk")
+		e.compare(memory.of(m.peer()))
+		e.write(os.Stdout, s)
 	}
-	path, err := exec.LookPath(path)
-	if err != nil {
-		return "", errors.Wrap(err, "no vublk to measure, run make build")
-	}
-	return path, nil
+	return finish(o, s, m, memory, entries)
 }
 
-// sparse makes a file of holes and returns its path.
-func sparse(dir, name string) (string, error) {
-	path := filepath.Join(dir, name)
-	f, err := os.Create(path)
-	if err != nil {
-		return "", err
+// finish sums up, and writes what is to be kept.
+func finish(o options, s *site, m machine, memory *records, entries []*entry) error {
+	fmt.Println("## Summary")
+	fmt.Println()
+	writeSummary(os.Stdout, entries)
+	if o.record {
+		for _, e := range entries {
+			e.keep(memory.of(m.peer()))
+		}
+		if err := memory.write(o.recorded); err != nil {
+			return err
+		}
 	}
-	defer func() { _ = f.Close() }()
-	return path, f.Truncate(diskSize)
+	if o.document != "" {
+		if err := writeDocument(o.document, s, m, entries); err != nil {
+			return err
+		}
+	}
+	return verdict(entries)
+}
+
+// verdict is the program's end.
+func verdict(entries []*entry) error {
+	var missed, failed int
+	for _, e := range entries {
+		if e.err != nil {
+			failed++
+		}
+		for _, r := range e.ratios {
+			if !r.Held() || r.fallen {
+				missed++
+			}
+		}
+	}
+	switch {
+	case failed > 0:
+		return errors.Errorf("%d of %d contests could not be held (see above); %d limits of the others do not hold", failed, len(entries), missed)
+	case missed > 0:
+		return errors.Wrapf(errLimit, "%d", missed)
+	}
+	return nil
 }
