@@ -33,7 +33,7 @@ func TestFio(t *testing.T) {
 		}
 		l := r.Latency
 		switch {
-		case r.Requests == 0 || r.IOPS <= 0 || r.MBps <= 0 || r.Bytes < r.Requests*4096 || r.CPUPerRequest <= 0:
+		case r.Requests == 0 || r.IOPS <= 0 || r.MBps <= 0 || r.Bytes < r.Requests*4096:
 			t.Errorf("%s: %+v", word, r)
 		case l.Min <= 0 || l.Min > l.P50 || l.P50 > l.P90 || l.P90 > l.P99 || l.P99 > l.P999 || l.Mean > l.Max:
 			t.Errorf("%s: latencies %+v", word, l)
@@ -59,13 +59,12 @@ func TestParseFio(t *testing.T) {
 	const good = `{"total_ios": 10, "io_bytes": 40960, "iops": 1000.5, "runtime": 10,
 		"lat_ns": {"min": 1, "max": 9, "mean": 5.5, "percentile": {"50.000000": 4, "90.000000": 6, "99.000000": 7, "99.900000": 8}}}`
 	const none = `{"total_ios": 0}`
-	r, err := parseFio([]byte("note: something\n" + `{"jobs": [{"error": 0, "read": ` + good + `, "write": ` + none + `, "usr_cpu": 20, "sys_cpu": 30}]}`))
+	r, err := parseFio([]byte("note: something\n" + `{"jobs": [{"error": 0, "read": ` + good + `, "write": ` + none + `}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.CPUPerRequest = r.CPUPerRequest.Round(time.Microsecond)
 	if want := (bench.Result{
-		Requests: 10, Bytes: 40960, Elapsed: 10 * time.Millisecond, IOPS: 1000.5, MBps: 4.096, CPUPerRequest: 500 * time.Microsecond,
+		Requests: 10, Bytes: 40960, Elapsed: 10 * time.Millisecond, IOPS: 1000.5, MBps: 4.096,
 		Latency: bench.Latency{Mean: 5, Min: 1, P50: 4, P90: 6, P99: 7, P999: 8, Max: 9},
 	}); r != want {
 		t.Errorf("%+v", r)

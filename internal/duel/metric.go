@@ -17,7 +17,7 @@ const (
 	P50
 	P99
 	P999
-	// CPUPerRequest is the CPU time of the back-end, what it polls included; fio's, its own.
+	// CPUPerRequest is the CPU time of the back-end, what it polls included. Fio and Ceiling have none.
 	CPUPerRequest
 	metrics
 )
