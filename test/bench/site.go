@@ -87,8 +87,10 @@ func (s *site) anonymous(text string) string {
 		pairs = append(pairs, s.memory, "$TMPFS")
 	}
 	pairs = append(pairs, s.disk, "$DIR")
-	if filepath.IsAbs(s.vublk) {
-		pairs = append(pairs, s.vublk, "vublk")
+	for program, name := range map[string]string{s.vublk: vublk, s.qemu: qemu, s.fio: fio} {
+		if filepath.IsAbs(program) {
+			pairs = append(pairs, program, name)
+		}
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }

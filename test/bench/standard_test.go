@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -103,6 +104,22 @@ func TestContests(t *testing.T) {
 				t.Errorf("%s is missing in\n%s", c.Name(), text)
 			}
 		}
+	}
+	path := filepath.Join(t.TempDir(), "performance.md")
+	before, err := os.ReadFile("../../docs/performance.md")
+	if err == nil {
+		err = os.WriteFile(path, before, 0o600)
+	}
+	if err == nil {
+		err = writeDocument(path, s, machine{}, entries)
+	}
+	text, e := os.ReadFile(path)
+	if err != nil || e != nil {
+		t.Fatal(err, e)
+	}
+	frame, _, _ := strings.Cut(string(before), markBegin)
+	if !strings.HasPrefix(string(text), frame) || strings.Count(string(text), "\n### ") != 1+len(entries) {
+		t.Errorf("the document is now\n%s", text)
 	}
 	if r := entries[0].ratios[0]; !r.fallen || !strings.Contains(strings.Join(r.cells(), " "), "1000000.00: **worse**") {
 		t.Errorf("it has not fallen: %+v", r)
