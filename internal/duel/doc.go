@@ -32,7 +32,9 @@
 //
 // A limit holds when it is met beyond the spread: "at least L" when ratio / (1 + spread) >= L, "at most L" when
 // ratio x (1 + spread) <= L. So a ratio of 1.02 with a spread of 3 % does not show that something is faster. The
-// peer's own noise is not in the spread; Ratio.Low and High are quartiles of the rounds' ratios, to see it.
+// peer's own noise is not in the spread; Ratio.Low and High are quartiles of the rounds' ratios, to see it. With noise alike in
+// all, a ratio that is just at its limit is called held in 6 of 100 contests of 9 rounds (TestVerdicts), and in 9 of 100
+// when the machine drifts.
 //
 // # Who owns what
 //

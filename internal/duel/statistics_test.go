@@ -105,7 +105,9 @@ func sitting(random *rand.Rand, rounds int, ratio, scatter, drift, hiccup float6
 }
 
 // TestVerdicts throws the dice for many contests: a limit that is true by a hair is hardly ever called held, one that is
-// true with some room is nearly always. A drift, which the ratios of rounds do not see and medians do, costs a little.
+// true with some room is nearly always. A drift, which the ratios of rounds do not see and medians do, costs a little. Of
+// 40,000 contests each, 0.059, 0.059, 0.031, 0.088 and 0.023 were held at the limit; the bounds leave five standard errors
+// of 1,000.
 func TestVerdicts(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 5))
 	for _, c := range []struct {
@@ -117,7 +119,7 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"steady", 9, 0.02, 0, 0, 1.08, 0.1},
 		{"noisy", 9, 0.1, 0, 0, 1.5, 0.1},
-		{"noisy, many rounds", 31, 0.3, 0, 0, 1.8, 0.05},
+		{"noisy, many rounds", 31, 0.3, 0, 0, 1.8, 0.06},
 		{"drifting", 9, 0.02, 0.3, 0, 1.2, 0.15},
 		{"with hiccups", 31, 0.05, 0, 10, 1.2, 0.05},
 	} {
