@@ -17,7 +17,7 @@ package virtio
 //	used elements, all but the first ─► entries back on the list, A and B with the old values kept ─► the first used
 //	element's flags ─► inflight = 0 ─► old values = current ones
 //
-// so that the flags in the ring tell whether a batch that was cut off counts.
+// so that the flags in the ring tell whether a batch that was cut off counts. Its stores are plain, see splitRecord.
 type packedRecord struct {
 	addr    uint64
 	entries uint32
@@ -79,7 +79,7 @@ func (r *packedRecord) commit(slots uint16, counter uint64) (first uint16) {
 	put64(r.entry(first), link(true, r.next[first], r.tail, slots))
 	r.last[first] = r.tail
 	r.free = r.staged
-	store64(r.addr+recordWordA, r.wordA(r.free, r.free))
+	put64(r.addr+recordWordA, r.wordA(r.free, r.free))
 	return first
 }
 
@@ -111,7 +111,7 @@ func (r *packedRecord) settle(used cursor) {
 	}
 	r.batch = r.batch[:0]
 	put64(r.addr+recordWordA, r.wordA(r.free, r.free))
-	store64(r.addr+recordWordB, recordCursors(used, used))
+	put64(r.addr+recordWordB, recordCursors(used, used))
 }
 
 // beginPacked sets the cursors: by the record when it has a past, and by the base when it is fresh.

@@ -15,6 +15,10 @@ import "github.com/pkg/errors"
 //	used elements ─► the batch as a list (next, last_batch_head) ─► the ring's used index ─► inflight = 0 ─► used_idx
 //
 // so that, when used_idx is behind the ring's, the list names those whose inflight may still be set.
+//
+// Its stores are plain. A kill stops a process between two of its instructions, all that came before is done, and nobody
+// looks at the record until then: only the order of the instructions counts, not the one in which other CPUs could see
+// the stores. An atomic store for each chain would cost a drain of the store buffer, in the middle of cache misses.
 type splitRecord struct {
 	addr    uint64
 	entries uint32
@@ -34,7 +38,7 @@ func (r *splitRecord) head(used uint16) uint64 {
 func (r *splitRecord) fetch(head uint16, counter uint64) {
 	e := r.entry(head)
 	put64(e+8, counter)
-	store32(e, 1) // a word that ends before next
+	put32(e, 1) // a word that ends before next
 }
 
 // push links a head into the batch.
@@ -53,7 +57,7 @@ func (r *splitRecord) settle(used uint16) {
 		put32(r.entry(head), 0) // the list stays, for whoever has to clear the rest
 	}
 	r.batch = r.batch[:0]
-	store64(r.addr+recordWordA, r.head(used))
+	put64(r.addr+recordWordA, r.head(used))
 }
 
 // errContradiction tells that a record with chains in flight is not the one of this ring.
