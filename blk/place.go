@@ -15,7 +15,7 @@ func (w *worker) addQueue(q *queue) {
 	q.gate = &q.dev.gates[w.id]
 	w.queues = append(w.queues, q)
 	if q.gate.queues++; q.gate.queues == 1 {
-		w.devices++
+		w.setDevices(w.devices + 1)
 	}
 	w.armKick(q)
 	_ = q.vq.Notify() // a call descriptor that cannot be written is the front-end's loss
@@ -61,7 +61,7 @@ func (w *worker) settleStop(q *queue) {
 	}
 	q.gen.retire()
 	if q.gate.queues--; q.gate.queues == 0 {
-		w.devices--
+		w.setDevices(w.devices - 1)
 	}
 	w.queues = slices.DeleteFunc(w.queues, func(other *queue) bool { return other == q })
 	q.stopped <- stopResult{base, err} // buffered

@@ -62,8 +62,7 @@ func (w *worker) deliver(q *queue) (err error) {
 		w.holding = s
 		written := s.written
 		if s.answer[0].Len != 0 {
-			buf := [1]byte{s.status}
-			guestmem.CopyOut(s.answer[:], buf[:])
+			guestmem.PutByte(s.answer[0].Base, s.status)
 			written++
 		}
 		if q.gate.log != nil {

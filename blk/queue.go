@@ -56,8 +56,9 @@ func (g *generation) retire() {
 
 // leave is called when a request of this generation has ended.
 func (g *generation) leave() {
-	g.inflight--
-	g.settle()
+	if g.inflight--; g.retired {
+		g.settle()
+	}
 }
 
 func (g *generation) settle() {

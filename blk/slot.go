@@ -81,7 +81,10 @@ type cursor struct {
 }
 
 func (s *slot) reset(q *queue, t virtio.Token, now time.Duration) {
-	*s = slot{id: s.id, next: none, queue: q, token: t, gen: q.gen, began: now, buffer: none}
+	id := s.id
+	*s = slot{} // fields of a literal would be put together elsewhere, and copied here in other pieces than written there
+	s.id, s.next, s.buffer = id, none, none
+	s.queue, s.token, s.gen, s.began = q, t, q.gen, now
 }
 
 // slotList is a FIFO of slots, linked through their next.

@@ -46,11 +46,12 @@ type worker struct {
 	publishing []*queue // have done slots
 	kickless   []*queue // have no kick descriptor: looked at by the clock
 
-	polls   pollTable
-	buffers bufferPool
-	timer   retryTimer
-	homes   []*Device // devices at home here, by index
-	devices int       // that have queues here
+	polls     pollTable
+	buffers   bufferPool
+	timer     retryTimer
+	homes     []*Device // devices at home here, by index
+	devices   int       // that have queues here
+	slotShare int       // of each of them, in slots: kept, because a division for each request is not for nothing
 
 	mail     mailbox
 	inbox    *inbox
@@ -226,11 +227,17 @@ func (w *worker) fetchQueue(q *queue) (more bool, err error) {
 // full tells whether a queue may not fetch: there is no slot, or its device has its share of them in flight here. A disk
 // that hangs must leave slots to the others, and to one more that may come.
 func (w *worker) full(q *queue) bool {
-	return w.free == none || q.gate.active >= w.share(len(w.slots))
+	return w.free == none || q.gate.active >= w.slotShare
 }
 
 // minShare is what each device may have in any case.
 const minShare = 4
+
+// setDevices changes how many devices share this worker.
+func (w *worker) setDevices(n int) {
+	w.devices = n
+	w.slotShare = w.share(len(w.slots))
+}
 
 // share is a device's part of n things of this worker.
 func (w *worker) share(n int) int { return max(n/(w.devices+1), minShare) }

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/internal/crashpoint"
 )
 
 // Iovecs are handed to the kernel as they are.
@@ -32,6 +34,14 @@ func hostBytes(addr, n uint64) []byte {
 	// Safe because addr and n come from a translation by a Table that the caller holds, and the view does not outlive
 	// the copy it is made for.
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))), int(n))
+}
+
+// PutByte stores one byte at a host address that a translation gave, such as a request's status.
+// It may fault: the caller holds a guard (see Recover).
+func PutByte(addr uint64, b byte) {
+	// Safe because addr comes from a translation by a Table that the caller holds.
+	*(*byte)(unsafe.Add(unsafe.Pointer(nil), uintptr(addr))) = b
+	crashpoint.Store()
 }
 
 // or32 sets bits of the aligned word at addr, after everything stored before.
