@@ -14,8 +14,16 @@ import (
 	"github.com/vublk/vublk/virtio/guestmem"
 )
 
-// fetchBudget bounds how many requests one queue may hand in before the next queue has its turn.
-const fetchBudget = 64
+// A queue may hand in so many requests before the next queue has its turn, and before what it handed in is submitted and
+// what is done is published. Few, so that a driver sees its first completions soon and makes new requests while we work
+// on the rest: with one large batch both sides would wait for each other in turn. Of a deep queue a quarter of what is
+// there is as good, and larger batches cost less.
+const (
+	leastBudget = 8
+	mostBudget  = 64
+)
+
+func budget(backlog int) int { return min(max(backlog/4, leastBudget), mostBudget) }
 
 // worker is one goroutine on its own OS thread with one io_uring and the queues placed on it. It alone touches what is
 // below; other goroutines reach it through do, other workers through send.
@@ -203,7 +211,7 @@ func (w *worker) fetchQueue(q *queue) (more bool, err error) {
 		q.vq.DisableKicks()
 		q.quiet = true
 	}
-	for range fetchBudget {
+	for n, most := 0, leastBudget; n < most; n++ {
 		if w.full(q) {
 			return false, nil // completions make room, and wake us
 		}
@@ -214,6 +222,9 @@ func (w *worker) fetchQueue(q *queue) (more bool, err error) {
 			w.putSlot(s)
 			w.holding = nil
 			return false, err
+		}
+		if n == 0 {
+			most = budget(q.vq.Backlog())
 		}
 		w.begin(q, s)
 		w.holding = nil

@@ -219,6 +219,15 @@ func (q *Queue) Pending() bool {
 	}
 }
 
+// Backlog is how many chains were seen to be available when the queue last looked and are not fetched: at least so many
+// there are. A packed ring does not say.
+func (q *Queue) Backlog() int {
+	if q.packed {
+		return 0
+	}
+	return int(q.split.availSeen - q.split.availIdx)
+}
+
 // InFlight is how many chains were fetched and not pushed.
 func (q *Queue) InFlight() int { return q.inflight.count }
 
