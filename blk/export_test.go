@@ -1,5 +1,7 @@
 package blk
 
+import "time"
+
 // WriteThrough tells tests which durability was decided on.
 func (d *Device) WriteThrough() bool { return d.stable.Load() }
 
@@ -49,3 +51,20 @@ func (p *Pool) Unused() (slots, buffers int) {
 
 // BufferCount is how many bounce buffers a worker has.
 const BufferCount = bufferCount
+
+// CoolLag is how long a queue that has nothing stays hot.
+const CoolLag = coolLag
+
+// HotAfter has the worker of queue i look for requests when that queue has had none for the time idle, and tells whether
+// it will look at it again.
+func (d *Device) HotAfter(i int, idle time.Duration) (hot bool) {
+	q := d.queues[i]
+	q.w.do(func() {
+		q.w.heat(q)
+		q.quiet = false
+		q.busy = q.w.now - idle
+		q.w.fetch()
+		hot = q.hot
+	})
+	return hot
+}

@@ -54,24 +54,69 @@ const (
 	autoWindowStart = 10 * time.Microsecond
 )
 
-// poller is one worker's polling window.
+// What makes a worker doubt that polling pays. Each time it does, it sleeps through twice as many short sleeps before it
+// tries again; each success halves that.
+const (
+	inVainMax = 4                     // windows in succession at whose end there was nothing
+	robbedGap = 20 * time.Microsecond // between two looks that are well below 1 us apart: somebody else had the CPU
+	doubtMin  = 8                     // short sleeps
+	doubtMax  = 1024
+)
+
+// poller is one worker's polling window. When nothing comes there is no window: an idle worker sleeps. When something
+// comes soon there is one, unless looking for it has been in vain: then it is as if what is to come needed the CPU on
+// which the worker looks for it, a vCPU or a kernel thread that shares it.
 type poller struct {
 	mode   PollMode
 	window time.Duration // current
+	inVain int           // windows since the last one that found something
+	doubt  int           // short sleeps that the next pause will last
+	pause  int           // short sleeps to go until polling is tried again
+
+	won, lost uint64 // windows that found something, and that did not
 }
 
 func newPoller(m PollMode) poller {
-	return poller{mode: m, window: m.window}
+	return poller{mode: m, window: m.window, doubt: doubtMin}
 }
 
-// slept adapts the window to a sleep of length d that ended because there was work.
-func (p *poller) slept(d time.Duration) {
+// polled notes the end of a window.
+func (p *poller) polled(found bool) {
+	if found {
+		p.won++
+		p.inVain = 0
+		p.doubt = max(p.doubt/2, doubtMin)
+		return
+	}
+	p.lost++
+	if p.inVain++; p.inVain >= inVainMax {
+		p.giveUp()
+	}
+}
+
+// robbed notes that the CPU went to somebody else during a window.
+func (p *poller) robbed() {
+	p.lost++
+	p.giveUp()
+}
+
+func (p *poller) giveUp() {
+	p.inVain = 0
 	if !p.mode.auto {
 		return
 	}
+	p.window, p.pause = 0, p.doubt
+	p.doubt = min(2*p.doubt, doubtMax)
+}
+
+// slept adapts the window to an idle time, from the last piece of work to the next, that ended in a sleep.
+func (p *poller) slept(idle time.Duration) {
 	switch {
-	case d > autoWindowMax:
+	case !p.mode.auto:
+	case idle > autoWindowMax:
 		p.window = 0
+	case p.pause > 0:
+		p.pause--
 	case p.window == 0:
 		p.window = autoWindowStart
 	default:

@@ -1,6 +1,8 @@
 package blk
 
 import (
+	"time"
+
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/guestmem"
 )
@@ -16,10 +18,11 @@ type queue struct {
 	done     slotList
 	gen      *generation
 
-	hot        bool // in worker.hot: looked at each turn
-	quiet      bool // the driver was asked not to kick
-	publishing bool // in worker.publishing: has done slots
-	held       bool // started, not served: see Device.SetHeld
+	hot        bool          // in worker.hot: looked at each turn
+	busy       time.Duration // when it last had something, on the worker's clock
+	quiet      bool          // the driver was asked not to kick
+	publishing bool          // in worker.publishing: has done slots
+	held       bool          // started, not served: see Device.SetHeld
 	poll       int32
 	shots      int               // completions of the poll since it was armed
 	stopping   bool              // no more fetching

@@ -39,30 +39,42 @@ const clockEvery = 32
 
 // spin looks at everything that can bring work, without a system call, for the polling window.
 func (w *worker) spin() (found bool) {
-	var err error
-	found, err = w.spinGuarded()
+	found, robbed, err := w.spinGuarded()
 	if err != nil {
 		w.breakQueue(w.looking, err)
 		return true
 	}
+	if robbed {
+		w.poller.robbed()
+	} else {
+		w.poller.polled(found)
+	}
 	return found
 }
 
-func (w *worker) spinGuarded() (found bool, err error) {
+func (w *worker) spinGuarded() (found, robbed bool, err error) {
 	defer guestmem.Recover(&err)
 	begin := time.Since(w.pool.start)
+	last := begin
 	for n := 1; ; n++ {
 		for _, q := range w.hot {
 			w.looking = q
 			if q.serving() && !w.full(q) && q.vq.Pending() {
-				return true, nil
+				return true, false, nil
 			}
 		}
 		if w.ring.Ready() > 0 || w.ring.NeedsEnter() || w.inbox.ready() || w.mail.ready.Load() {
-			return true, nil
+			return true, false, nil
 		}
-		if n%clockEvery == 0 && time.Since(w.pool.start)-begin > w.poller.window {
-			return false, nil
+		if n%clockEvery != 0 {
+			continue
+		}
+		now := time.Since(w.pool.start)
+		if now-last > robbedGap && w.poller.mode.auto {
+			return false, true, nil
+		}
+		if last = now; now-begin > w.poller.window {
+			return false, false, nil
 		}
 	}
 }
@@ -70,7 +82,7 @@ func (w *worker) spinGuarded() (found bool, err error) {
 // rest sleeps until a completion, a kick or the doorbell, unless a last look finds work.
 func (w *worker) rest() {
 	w.sleeping.Store(true)
-	if w.cool() || w.inbox.ready() || w.mail.ready.Load() || len(w.unsent) > 0 {
+	if w.cool(always) || w.inbox.ready() || w.mail.ready.Load() || len(w.unsent) > 0 {
 		w.sleeping.Store(false)
 		if w.ring.Pending() > 0 || w.ring.NeedsEnter() {
 			w.enter(0)
@@ -84,13 +96,21 @@ func (w *worker) rest() {
 	w.now = now
 }
 
-// cool asks the drivers of the hot queues for kicks again and looks a second time. It returns whether some queue has
-// work after all; those stay hot, the others leave. Queues that may not fetch stay hot, too: completions wake us.
-func (w *worker) cool() bool {
+// How long a queue without requests stays hot while its worker is busy with others. Looking at it costs little, kicks cost
+// the driver a system call each.
+const (
+	always  = -1
+	coolLag = 50 * time.Microsecond
+)
+
+// cool asks the drivers of the hot queues that had nothing for longer than lag for kicks again and looks a second time.
+// It returns whether some queue has work after all; those stay hot, the others leave. Queues that may not fetch stay hot,
+// too: completions wake us.
+func (w *worker) cool(lag time.Duration) bool {
 	found := false
 	kept := w.hot[:0]
 	for _, q := range w.hot {
-		stays := q.serving() && w.full(q)
+		stays := q.serving() && w.full(q) || w.now-q.busy <= lag
 		if !stays {
 			pending, err := w.coolQueue(q)
 			if err != nil {
@@ -120,6 +140,7 @@ func (w *worker) coolQueue(q *queue) (pending bool, err error) {
 
 // heat has a queue looked at in the next turn.
 func (w *worker) heat(q *queue) {
+	q.busy = w.now
 	if !q.hot && q.serving() {
 		q.hot = true
 		w.hot = append(w.hot, q)

@@ -187,7 +187,7 @@ func (w *worker) close() {
 
 // fetch takes requests out of the hot queues. It returns whether there are more.
 func (w *worker) fetch() bool {
-	more := false
+	more, idle := false, false
 	w.first++ // each turn another queue is the first to be offered what slots there are
 	for i := range w.hot {
 		q := w.hot[(w.first+i)%len(w.hot)]
@@ -200,6 +200,10 @@ func (w *worker) fetch() bool {
 			w.breakQueue(q, err)
 		}
 		more = more || again
+		idle = idle || w.now-q.busy > coolLag
+	}
+	if idle && w.cool(coolLag) {
+		return true
 	}
 	return more
 }
@@ -224,6 +228,7 @@ func (w *worker) fetchQueue(q *queue) (more bool, err error) {
 			return false, err
 		}
 		if n == 0 {
+			q.busy = w.now
 			most = budget(q.vq.Backlog())
 		}
 		w.begin(q, s)
