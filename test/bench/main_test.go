@@ -16,11 +16,8 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
-	repo, err := guest.RepoRoot()
-	if err == nil {
-		program, err = guest.BuildVublk(repo)
-	}
-	if err != nil {
+	var err error
+	if program, err = guest.BuildVublk(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
