@@ -36,7 +36,8 @@ func describe(fd int, path string, o FileOptions) (DiskInfo, error) {
 		err = describeDevice(fd, st, &info)
 	} else {
 		info.Size = st.Size
-		info.NoDsync = onFUSE(fd)
+		info.NoDsync = onFileSystem(fd, unix.FUSE_SUPER_MAGIC)
+		info.InMemory = onFileSystem(fd, unix.TMPFS_MAGIC)
 		info.DiscardGranularity = fileDiscard(fd, st, o.ReadOnly)
 	}
 	if err == nil && !o.Buffered {
@@ -97,10 +98,10 @@ func probeAlign(fd int) (uint32, error) {
 	return 0, errors.Wrapf(err, "no direct read of up to %d bytes is accepted", maxProbeAlign)
 }
 
-// onFUSE tells files that a FUSE server keeps.
-func onFUSE(fd int) bool {
+// onFileSystem tells files on a file system by its magic number (statfs(2)).
+func onFileSystem(fd int, magic int64) bool {
 	var st unix.Statfs_t
-	return unix.Fstatfs(fd, &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC
+	return unix.Fstatfs(fd, &st) == nil && st.Type == magic
 }
 
 // fileDiscard tells in which unit holes can be punched into a file: tried beyond its end, where nothing changes.

@@ -28,6 +28,7 @@ type Device struct {
 	partial             bool // a request may cover units in part
 	block               bool // the Disk is a block device
 	syncAfter           bool // a write is made stable by an fdatasync, not by RWF_DSYNC
+	inMemory            bool // nothing but memory stands behind the descriptor
 
 	offered        virtio.Features
 	ackedBits      atomic.Uint64
@@ -84,7 +85,7 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 		return nil, errors.Errorf("%s is neither an InlineDisk, a RingDisk nor a FuncDisk", info.Name)
 	}
 	d.offsetMask, d.memMask = uint64(d.unit-1), uint64(max(info.MemAlign, 1)-1)
-	d.block, d.syncAfter = info.Block, info.NoDsync || d.functions != nil
+	d.block, d.syncAfter, d.inMemory = info.Block, info.NoDsync || d.functions != nil, info.InMemory
 	d.partial = d.unit > int64(o.LogicalBlockSize)
 	d.offered = offer(&o, info)
 	d.capacity.Store(uint64(info.Size) / SectorSize)

@@ -49,6 +49,9 @@ type DiskInfo struct {
 	// (seen with Linux 6.18). Write-through then takes an fdatasync.
 	NoDsync bool
 
+	// InMemory: nothing but memory stands behind the file (tmpfs), so that a worker may read and write it by itself.
+	InMemory bool
+
 	// OffsetAlign is the unit, in bytes, in which direct I/O addresses the Disk (STATX_DIOALIGN's
 	// stx_dio_offset_align): offsets and lengths are multiples of it. 1: any.
 	OffsetAlign uint32

@@ -68,3 +68,6 @@ func (d *Device) HotAfter(i int, idle time.Duration) (hot bool) {
 	})
 	return hot
 }
+
+// PromptMax is the largest request that a worker copies itself.
+const PromptMax = promptMax

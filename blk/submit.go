@@ -68,12 +68,17 @@ func (w *worker) suits(d *Device, s *slot) bool {
 func (w *worker) submitDirect(s *slot) {
 	s.step = stepDirect
 	row := w.row(s)
-	e := w.sqe(kindRequest, s.id)
-	fd, off, flags := s.queue.dev.fd, uint64(s.off), uint32(0)
-	if s.stable && !s.queue.dev.syncAfter {
+	d := s.queue.dev
+	fd, off, flags := d.fd, uint64(s.off), uint32(0)
+	if s.stable && !d.syncAfter {
 		flags = iouring.RWFDsync
 	}
 	n := min(len(row), maxIovecs)
+	if d.prompt(s) {
+		w.submitPrompt(s, n, flags)
+		return
+	}
+	e := w.sqe(kindRequest, s.id)
 	if s.left > maxIOBytes {
 		n = fit(row[:n])
 	}
