@@ -194,7 +194,7 @@ var kindNames = [kinds]string{kindRead: "read", kindWrite: "write", kindFlush: "
 // issue makes the slot's next request. The device sees it with its batch.
 func (l *loop) issue(at uint16) error {
 	s := &l.slots[at]
-	id, err := l.driver.Add(*s.prepare(l.gen.draw()))
+	id, err := l.driver.AddRequest(s.prepare(l.gen.draw()))
 	if err != nil {
 		return err
 	}

@@ -150,7 +150,10 @@ func (d *Driver) Close() error {
 
 // Add builds a chain that the device does not see before Publish, and returns the id with which it will come back:
 // smaller than the size of the queue, and nobody else's until then. ErrFull tells that there is no room.
-func (d *Driver) Add(r Request) (uint16, error) {
+func (d *Driver) Add(r Request) (uint16, error) { return d.AddRequest(&r) }
+
+// AddRequest is Add for a load generator, whose requests are made before, and to which copies of them would count.
+func (d *Driver) AddRequest(r *Request) (uint16, error) {
 	n := len(r.Readable) + len(r.Writable)
 	switch {
 	case n == 0:

@@ -85,7 +85,7 @@ func (p *packedRing) write(gpa uint64, n uint32, id, flags uint16) {
 	}
 }
 
-func (p *packedRing) add(d *Driver, r Request) (id uint16, slots uint32, err error) {
+func (p *packedRing) add(d *Driver, r *Request) (id uint16, slots uint32, err error) {
 	n := len(r.Readable) + len(r.Writable)
 	if r.Direct != 0 {
 		return 0, 0, errors.New("packed rings have no table behind direct descriptors")
@@ -117,7 +117,7 @@ func (p *packedRing) add(d *Driver, r Request) (id uint16, slots uint32, err err
 	return id, slots, nil
 }
 
-func packedTable(table uint64, r Request) {
+func packedTable(table uint64, r *Request) {
 	for i := range len(r.Readable) + len(r.Writable) {
 		area, flags := r.area(i)
 		put64(table+16*uint64(i), uint64(area.GPA))

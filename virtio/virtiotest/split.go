@@ -67,7 +67,7 @@ func splitDesc(addr uint64, gpa, n uint64, flags, next uint16) {
 }
 
 // add writes descriptors and an entry of the available ring, which count when publish stores the index.
-func (s *splitRing) add(d *Driver, r Request) (id uint16, slots uint32, err error) {
+func (s *splitRing) add(d *Driver, r *Request) (id uint16, slots uint32, err error) {
 	n := len(r.Readable) + len(r.Writable)
 	direct := n
 	if r.Indirect {
@@ -106,7 +106,7 @@ func (s *splitRing) setAvail(idx, head uint16) {
 }
 
 // splitTable writes the areas of r from first on as an indirect table.
-func splitTable(table uint64, r Request, first int) {
+func splitTable(table uint64, r *Request, first int) {
 	n := len(r.Readable) + len(r.Writable)
 	for i := first; i < n; i++ {
 		area, flags := r.area(i)
