@@ -31,6 +31,7 @@ type Contest struct {
 	Contestants []Contestant
 	Control     [2]string // the names of two contestants that are the same program with the same options
 	Comparisons []Comparison
+	Probe       *Probe // nil: each round counts
 	// Progress, if not nil, is called after each turn.
 	Progress func(done, all int)
 }
@@ -62,22 +63,61 @@ func (c *Contest) Run(ctx context.Context) (r *Report, err error) {
 			return nil, errors.Wrapf(err, "contest %s: start %s", c.Name, p.Name())
 		}
 	}
-	r = &Report{Contest: c, Results: make([][]bench.Result, len(c.Contestants))}
-	done := 0
-	for round := range c.Rounds {
-		for _, i := range c.order(round) {
-			p := c.Contestants[i]
-			result, err := p.Turn(ctx, c.Load)
-			if err != nil {
-				return nil, errors.Wrapf(err, "contest %s: round %d of %s", c.Name, round+1, p.Name())
-			}
+	return c.hold(ctx)
+}
+
+// round is what a round brought.
+type round struct {
+	results []bench.Result // by contestant
+	found   float64        // by the probe: the lesser of before and after
+}
+
+// hold holds rounds until enough of them count.
+func (c *Contest) hold(ctx context.Context) (*Report, error) {
+	var all, fair []round
+	before, err := c.Probe.measure(ctx)
+	if err != nil {
+		return nil, errors.Wrapf(err, "contest %s", c.Name)
+	}
+	for len(fair) < c.Rounds {
+		if len(all) == patience*c.Rounds {
+			return nil, errors.Wrapf(ErrDisturbed, "contest %s: %d of %d rounds count, %d are wanted", c.Name, len(fair), len(all), c.Rounds)
+		}
+		results, err := c.takeTurns(ctx, len(all), len(fair))
+		if err != nil {
+			return nil, err
+		}
+		after, err := c.Probe.measure(ctx)
+		if err != nil {
+			return nil, errors.Wrapf(err, "contest %s", c.Name)
+		}
+		all = append(all, round{results: results, found: min(before, after)})
+		before = after
+		fair = slices.DeleteFunc(slices.Clone(all), func(r round) bool { return !c.Probe.fair(r.found) }) // the best may be news
+	}
+	r := &Report{Contest: c, Results: make([][]bench.Result, len(c.Contestants)), Dropped: len(all) - len(fair)}
+	for _, one := range fair {
+		for i, result := range one.results {
 			r.Results[i] = append(r.Results[i], result)
-			if done++; c.Progress != nil {
-				c.Progress(done, c.Rounds*len(c.Contestants))
-			}
 		}
 	}
 	return r, nil
+}
+
+// takeTurns is one round.
+func (c *Contest) takeTurns(ctx context.Context, number, fair int) ([]bench.Result, error) {
+	results := make([]bench.Result, len(c.Contestants))
+	for n, i := range c.order(number) {
+		p := c.Contestants[i]
+		var err error
+		if results[i], err = p.Turn(ctx, c.Load); err != nil {
+			return nil, errors.Wrapf(err, "contest %s: round %d of %s", c.Name, number+1, p.Name())
+		}
+		if c.Progress != nil {
+			c.Progress(fair*len(c.Contestants)+n+1, c.Rounds*len(c.Contestants))
+		}
+	}
+	return results, nil
 }
 
 // order is in which order the contestants have their turns in a round.

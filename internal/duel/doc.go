@@ -12,6 +12,8 @@
 // neighbour who comes) then weighs on all alike, and nobody is always the one behind the same neighbour. Contestants
 // whose turn it is not run on and sleep.
 //
+// A Probe tells which rounds count, where the machine is one that its host takes apart.
+//
 // # Ratios and the control
 //
 // A ratio is the ratio of the medians of two contestants' rounds. Two contestants of a contest are the control: the same

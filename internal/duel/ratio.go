@@ -11,7 +11,8 @@ import (
 // Report is what a contest showed.
 type Report struct {
 	Contest *Contest
-	Results [][]bench.Result // [contestant][round], in the order of Contest.Contestants
+	Results [][]bench.Result // [contestant][round], in the order of Contest.Contestants; rounds that count
+	Dropped int              // rounds that do not, see Probe
 }
 
 // Ratio is a comparison made. The package comment tells what the numbers mean.

@@ -13,11 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/internal/bench"
+	"github.com/vublk/vublk/internal/duel"
 )
 
 // site is where it all happens.
 type site struct {
 	options
+
+	probe *duel.Probe // of all contests
 
 	disk    string // a directory of ours on a disk
 	memory  string // one on a tmpfs; "" when there is none
@@ -26,7 +29,7 @@ type site struct {
 }
 
 func newSite(o options) (*site, error) {
-	s := &site{options: o}
+	s := &site{options: o, probe: &duel.Probe{BackendCPU: o.backendCPU, DriverCPU: o.driverCPU}}
 	var err error
 	if s.vublk, err = exec.LookPath(o.vublk); err != nil && !o.dry {
 		return nil, errors.Wrap(err, "no vublk to measure, run make build")

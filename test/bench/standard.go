@@ -41,6 +41,7 @@ func standard(s *site, only *regexp.Regexp) []*entry {
 			if !only.MatchString(e.Name) {
 				continue
 			}
+			e.Probe = s.probe
 			if s.rounds > 0 {
 				e.Rounds = s.rounds
 			}

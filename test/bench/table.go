@@ -64,6 +64,9 @@ func (e *entry) write(w io.Writer, s *site) {
 		t.row(append(cells, kicks(c, e.report.Results[i]))...)
 	}
 	t.write(w)
+	if n := e.report.Dropped; n > 0 {
+		_, _ = fmt.Fprintf(w, "%d more rounds do not count: the host had the two CPUs far apart.\n\n", n)
+	}
 	e.writeRatios(w)
 	for _, c := range e.Contestants {
 		_, _ = fmt.Fprintf(w, "    %s\n", s.anonymous(c.Command()))
