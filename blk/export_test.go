@@ -71,3 +71,6 @@ func (d *Device) HotAfter(i int, idle time.Duration) (hot bool) {
 
 // PromptMax is the largest request that a worker copies itself.
 const PromptMax = promptMax
+
+// MemGrain is the unit in which a Mem remembers what was written.
+const MemGrain = memGrain

@@ -30,3 +30,12 @@ func CopyOut(dst []Iovec, src []byte) int {
 	}
 	return done
 }
+
+// ZeroOut fills the byte stream dst in guest memory with zeros.
+// It may fault: the caller holds a guard (see Recover).
+func ZeroOut(dst []Iovec) {
+	for _, v := range dst {
+		clear(hostBytes(v.Base, v.Len))
+		crashpoint.Store()
+	}
+}
