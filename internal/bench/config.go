@@ -47,10 +47,10 @@ type Config struct {
 
 // Bounds of Config.
 const (
-	maxQueues    = 256
-	maxDepth     = 1 << 12
-	maxBlockSize = 1 << 24
-	sectorSize   = 512
+	MaxQueues    = 256
+	MaxDepth     = 1 << 12
+	MaxBlockSize = 1 << 24
+	SectorSize   = 512
 	// defaultBatch is how many requests take the places of completed ones before the device sees them: with more of them
 	// kept back it would run dry, with fewer the cache line with the index would move more often.
 	defaultBatch = 8
@@ -74,14 +74,14 @@ func (c *Config) setDefaults() {
 
 func (c *Config) check() error {
 	switch {
-	case c.Queues > maxQueues:
-		return errors.Errorf("%d queues: %d at most", c.Queues, maxQueues)
-	case c.Depth > maxDepth:
-		return errors.Errorf("depth %d: %d at most", c.Depth, maxDepth)
+	case c.Queues > MaxQueues:
+		return errors.Errorf("%d queues: %d at most", c.Queues, MaxQueues)
+	case c.Depth > MaxDepth:
+		return errors.Errorf("depth %d: %d at most", c.Depth, MaxDepth)
 	case c.Batch < 1:
 		return errors.Errorf("batches of %d requests: 1 at least", c.Batch)
-	case c.BlockSize%sectorSize != 0 || c.BlockSize > maxBlockSize:
-		return errors.Errorf("block size %d: a multiple of %d up to %d", c.BlockSize, sectorSize, maxBlockSize)
+	case c.BlockSize%SectorSize != 0 || c.BlockSize > MaxBlockSize:
+		return errors.Errorf("block size %d: a multiple of %d up to %d", c.BlockSize, SectorSize, MaxBlockSize)
 	}
 	return c.Mix.check()
 }

@@ -59,8 +59,8 @@ func (m Mix) check() error {
 	return nil
 }
 
-// writes tells whether the mix changes the disk.
-func (m Mix) writes() bool { return m.WritePercent > 0 && m.FlushPercent < 100 }
+// Writes tells whether the mix changes the disk.
+func (m Mix) Writes() bool { return m.WritePercent > 0 && m.FlushPercent < 100 }
 
 // generator decides what the next request of a queue is.
 type generator struct {

@@ -67,10 +67,10 @@ func drive(ctx context.Context, c *Config, g *gauge, drivers []*virtiotest.Drive
 
 // newLoops gives each queue its part of the disk for sequential requests, and all of it for random ones.
 func newLoops(c *Config, drivers []*virtiotest.Driver, sectors uint64, stop *atomic.Bool) ([]*loop, error) {
-	if span := c.Span / sectorSize; c.Span > 0 && span < sectors {
+	if span := c.Span / SectorSize; c.Span > 0 && span < sectors {
 		sectors = span
 	}
-	perBlock := uint64(c.BlockSize / sectorSize)
+	perBlock := uint64(c.BlockSize / SectorSize)
 	blocks := sectors / perBlock
 	parts := uint64(1)
 	if c.Mix.Sequential {

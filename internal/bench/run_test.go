@@ -67,7 +67,7 @@ func TestRunRefuses(t *testing.T) {
 		"read-only":       {Config{Mix: Mix{WritePercent: 1}}, "read-only"},
 		"no flush":        {Config{Mix: Mix{FlushPercent: 1}}, "FLUSH"},
 		"too many queues": {Config{Queues: 257}, "queues"},
-		"too deep":        {Config{Depth: maxDepth + 1}, "depth"},
+		"too deep":        {Config{Depth: MaxDepth + 1}, "depth"},
 		"no batch":        {Config{Batch: -1}, "batches of -1"},
 		"half a sector":   {Config{BlockSize: 700}, "block size"},
 		"a bad mix":       {Config{Mix: Mix{WritePercent: 101}}, "101 %"},

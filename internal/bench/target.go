@@ -58,7 +58,7 @@ func (t *target) begin(c *Config) error {
 	t.sectors = binary.LittleEndian.Uint64(b)
 	has := t.front.Features()
 	switch {
-	case c.Mix.writes() && has.Has(featureRO):
+	case c.Mix.Writes() && has.Has(featureRO):
 		return errors.New("the disk is read-only")
 	case c.Mix.FlushPercent > 0 && !has.Has(featureFlush):
 		return errors.New("the device does not offer FLUSH")
