@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/duel":           {"internal/bench"},
 	"internal/export":         {"blk", "internal/crashpoint", "internal/resume", "internal/sys", "iouring", "vhostuser", "virtio", "virtio/guestmem"},
 	"internal/leaktest":       {},
+	"internal/plot":           {},
 	"internal/resume":         {"internal/sys"},
 	"internal/supervise":      {"internal/resume", "internal/sys"},
 	"internal/sys":            {},
