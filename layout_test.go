@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"":                        {"blk", "internal/export", "vhostuser"},
 	"blk":                     {"internal/sys", "iouring", "virtio", "virtio/guestmem"},
 	"cmd/vhost-user-blk":      {"internal/cli"},
-	"cmd/vublk":               {"blk", "internal/bench", "internal/cli", "internal/duel", "internal/export", "iouring"},
+	"cmd/vublk":               {"blk", "internal/bench", "internal/cli", "internal/duel", "internal/export", "internal/plot", "iouring"},
 	"internal/bench":          {"blk", "internal/sys", "iouring", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
 	"internal/cli":            {"blk", "internal/export", "internal/resume", "internal/supervise", "iouring", "vhostuser"},
 	"internal/cli/clitest":    {"internal/leaktest", "internal/sys", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},

@@ -172,13 +172,15 @@ func TestProgressLines(t *testing.T) {
 }
 
 func TestProgressBar(t *testing.T) {
-	var b strings.Builder
-	p := &bar{w: &b}
-	p.begin(4 << 20)
-	p.add(1 << 20)
-	p.add(3 << 20)
-	p.end()
-	if !strings.Contains(b.String(), "preallocating") {
-		t.Errorf("%q", b.String())
+	for _, what := range []string{"preallocating", "measuring"} {
+		var b strings.Builder
+		p := &bar{w: &b, what: what, bytes: what == "preallocating"}
+		p.begin(4 << 20)
+		p.add(1 << 20)
+		p.add(3 << 20)
+		p.end()
+		if !strings.Contains(b.String(), what) || strings.Contains(b.String(), "iB/s") != p.bytes {
+			t.Errorf("%q", b.String())
+		}
 	}
 }

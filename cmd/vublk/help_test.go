@@ -98,7 +98,7 @@ func TestHelpAndVersion(t *testing.T) {
 		args string
 		want []string
 	}{
-		{"--help", []string{"serve", "info", "create", "version", "completion", "Examples:"}},
+		{"--help", []string{"serve", "bench", "info", "create", "version", "completion", "Examples:"}},
 		{"help", []string{"Commands:"}},
 		{"serve --help", []string{
 			"Socket:", "Disk:", "Device, as the guest sees it:", "Several exports:", "Process:", "Log (on stderr):",
@@ -109,10 +109,18 @@ func TestHelpAndVersion(t *testing.T) {
 			"--print-capabilities", "memory-backend-memfd", "(default 60s)",
 		}},
 		{"create --help", []string{"--preallocate", "--force", "20GiB"}},
+		{"bench --help", []string{
+			"What to measure:", "Load:", "Driver:", "Measurement:", "Output:", "--socket=PATH", "--store=STORE", "--compare", "--destroy-data",
+			"--rw=randread|randwrite|randrw|read|write|rw|flush", "--write-percent=0-100", "--flush-percent=0-100", "--bs=SIZE", "--depth=N,…", "--queues=N",
+			"--span=SIZE", "--seed=N", "--driver=polling|sleeping", "--batch=N", "--packed", "--indirect", "--no-event-idx", "--driver-cpus=LIST",
+			"--backend-cpus=LIST", "--runtime=DURATION", "--warmup=DURATION", "--rounds=N", "--ceiling", "--output=table|json|csv",
+			"--plot=FILE.svg|FILE.png", "(default 4KiB)", "(default 1,32)", "(default 1s)", "docs/bench.md",
+		}},
 		{"info --help", []string{"--output=table|json"}},
 		{"version", []string{"vublk ", "linux/"}},
 		{"--version", []string{"vublk", "linux/"}},
 		{"completion bash", []string{"bash completion"}},
+		{"__complete bench --rw rand", []string{"randread", "randwrite", "randrw"}},
 		{"__complete serve --cache w", []string{"writeback", "writethrough"}},
 	} {
 		status, stdout, stderr := clitest.Run(t, clitest.Options{}, strings.Fields(c.args)...)

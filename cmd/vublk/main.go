@@ -1,5 +1,6 @@
 // Command vublk serves disks to virtual machines over vhost-user, and helps with what belongs to that: `info` on what
-// the host can do, `create` for images. One file per subcommand. Read next: serve.go, then internal/cli.
+// the host can do, `create` for images, `bench` for figures. One file per subcommand, but for bench, which has one per
+// noun. Read next: serve.go, then internal/cli.
 package main
 
 import (
@@ -31,6 +32,7 @@ func rootCommand(stderr io.Writer) *cobra.Command {
 libvirt, libblkio and others, and does the guest's I/O straight into guest memory with io_uring and O_DIRECT.`,
 		Example: `  vublk create disk.raw 20GiB
   vublk serve --socket-path=vm.sock --blk-file=disk.raw
+  vublk bench --store=null:1GiB
   vublk info
   vublk serve --help`,
 		Version: cli.Version(version),
@@ -39,7 +41,7 @@ libvirt, libblkio and others, and does the guest's I/O straight into guest memor
 			return cli.Usagef("a command is missing; '%s --help' lists them", cmd.CommandPath())
 		},
 	}
-	root.AddCommand(serveCommand(stderr), createCommand(), releaseCommand(), infoCommand(), versionCommand())
+	root.AddCommand(serveCommand(stderr), createCommand(), releaseCommand(), benchCommand(), infoCommand(), versionCommand())
 	cli.TeachHelp(root)
 	return root
 }

@@ -21,22 +21,44 @@ type progress interface {
 
 // newProgress shows a bar on a terminal, and lines elsewhere.
 func newProgress(f *os.File) progress {
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-		return &bar{w: f}
+	if isTerminal(f) {
+		return &bar{w: f, what: "preallocating", bytes: true}
 	}
 	return &lines{w: f, every: 2 * time.Second}
 }
 
+// newSweepProgress shows a bar on a terminal, of work that is counted in nanoseconds, and nothing elsewhere.
+func newSweepProgress(f *os.File) progress {
+	if isTerminal(f) {
+		return &bar{w: f, what: "measuring"}
+	}
+	return quiet{}
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// quiet shows nothing.
+type quiet struct{}
+
+func (quiet) begin(int64) {}
+func (quiet) add(int64)   {}
+func (quiet) end()        {}
+
 // bar is a progress bar.
 type bar struct {
-	w   io.Writer
-	bar *progressbar.ProgressBar
+	w     io.Writer
+	what  string
+	bytes bool // what is counted
+	bar   *progressbar.ProgressBar
 }
 
 func (b *bar) begin(total int64) {
 	b.bar = progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription("preallocating"),
-		progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(true),
+		progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(b.what),
+		progressbar.OptionShowBytes(b.bytes), progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(true),
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 }
 
