@@ -54,22 +54,25 @@ const (
 	autoWindowStart = 10 * time.Microsecond
 )
 
-// What makes a worker doubt that polling pays. Each time it does, it sleeps through twice as many short sleeps before it
-// tries again; each success halves that.
+// Polling has an account: the time that it spends is paid out of what it finds. A find is worth about what a sleep and the way
+// back cost this side and the other, in a virtual machine. When the debt is too large, or somebody else has had the CPU,
+// the worker sleeps through some short sleeps before it tries again, through twice as many each time; a find halves that.
 const (
-	inVainMax = 4                     // windows in succession at whose end there was nothing
-	robbedGap = 20 * time.Microsecond // between two looks that are well below 1 us apart: somebody else had the CPU
+	findWorth = 25 * time.Microsecond
+	debtMax   = 10 * findWorth
+	creditMax = 10 * findWorth
+	robbedGap = 20 * time.Microsecond // between two looks that are well below 1 us apart
 	doubtMin  = 8                     // short sleeps
 	doubtMax  = 1024
 )
 
 // poller is one worker's polling window. When nothing comes there is no window: an idle worker sleeps. When something
-// comes soon there is one, unless looking for it has been in vain: then it is as if what is to come needed the CPU on
-// which the worker looks for it, a vCPU or a kernel thread that shares it.
+// comes soon there is one, unless looking for it costs more than it brings: a disk that is neither fast nor slow, or
+// something that comes as soon as the worker sleeps, because it needed the CPU (a vCPU, a kernel thread).
 type poller struct {
 	mode   PollMode
 	window time.Duration // current
-	inVain int           // windows since the last one that found something
+	debt   time.Duration // negative: credit
 	doubt  int           // short sleeps that the next pause will last
 	pause  int           // short sleeps to go until polling is tried again
 
@@ -80,28 +83,30 @@ func newPoller(m PollMode) poller {
 	return poller{mode: m, window: m.window, doubt: doubtMin}
 }
 
+// look is what became of a polling window.
+type look struct {
+	found  bool
+	robbed bool          // the CPU went to somebody else
+	spent  time.Duration // on looking
+}
+
 // polled notes the end of a window.
-func (p *poller) polled(found bool) {
-	if found {
+func (p *poller) polled(l look) {
+	p.debt += l.spent
+	if l.found {
 		p.won++
-		p.inVain = 0
+		p.debt = max(p.debt-findWorth, -creditMax)
 		p.doubt = max(p.doubt/2, doubtMin)
-		return
+	} else {
+		p.lost++
 	}
-	p.lost++
-	if p.inVain++; p.inVain >= inVainMax {
+	if l.robbed || p.debt > debtMax {
 		p.giveUp()
 	}
 }
 
-// robbed notes that the CPU went to somebody else during a window.
-func (p *poller) robbed() {
-	p.lost++
-	p.giveUp()
-}
-
 func (p *poller) giveUp() {
-	p.inVain = 0
+	p.debt = 0
 	if !p.mode.auto {
 		return
 	}

@@ -39,44 +39,44 @@ const clockEvery = 32
 
 // spin looks at everything that can bring work, without a system call, for the polling window.
 func (w *worker) spin() (found bool) {
-	found, robbed, err := w.spinGuarded()
+	l, err := w.spinGuarded()
 	if err != nil {
 		w.breakQueue(w.looking, err)
 		return true
 	}
-	if robbed {
-		w.poller.robbed()
-	} else {
-		w.poller.polled(found)
-	}
-	return found
+	w.poller.polled(l)
+	return l.found
 }
 
-func (w *worker) spinGuarded() (found, robbed bool, err error) {
+func (w *worker) spinGuarded() (l look, err error) {
 	defer guestmem.Recover(&err)
 	begin := time.Since(w.pool.start)
-	last := begin
 	for n := 1; ; n++ {
-		for _, q := range w.hot {
-			w.looking = q
-			if q.serving() && !w.full(q) && q.vq.Pending() {
-				return true, false, nil
-			}
-		}
-		if w.ring.Ready() > 0 || w.ring.NeedsEnter() || w.inbox.ready() || w.mail.ready.Load() {
-			return true, false, nil
+		if w.glance() {
+			l.found = true
+			return l, nil
 		}
 		if n%clockEvery != 0 {
 			continue
 		}
-		now := time.Since(w.pool.start)
-		if now-last > robbedGap && w.poller.mode.auto {
-			return false, true, nil
-		}
-		if last = now; now-begin > w.poller.window {
-			return false, false, nil
+		last := l.spent
+		l.spent = time.Since(w.pool.start) - begin
+		l.robbed = w.poller.mode.auto && l.spent-last > robbedGap
+		if l.robbed || l.spent > w.poller.window {
+			return l, nil
 		}
 	}
+}
+
+// glance tells whether there is work: a request that may be fetched, a completion, a message.
+func (w *worker) glance() bool {
+	for _, q := range w.hot {
+		w.looking = q
+		if q.serving() && !w.full(q) && q.vq.Pending() {
+			return true
+		}
+	}
+	return w.ring.Ready() > 0 || w.ring.NeedsEnter() || w.inbox.ready() || w.mail.ready.Load()
 }
 
 // rest sleeps until a completion, a kick or the doorbell, unless a last look finds work.
