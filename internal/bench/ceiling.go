@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/pkg/errors"
+
 	"github.com/vublk/vublk/virtio"
 	"github.com/vublk/vublk/virtio/virtiotest"
 )
@@ -15,6 +17,19 @@ const ceilingSectors = 1 << 21
 // answers each chain without reading the request. It costs what any device costs the driver, the cache lines that move
 // between two CPUs included, and nothing more.
 func Ceiling(ctx context.Context, c Config, deviceCPU int) (Result, error) {
+	return ceiling(ctx, c, deviceCPU, false)
+}
+
+// CeilingOfZeroes is Ceiling with a device that fills what is read with zeros: the bound for any back-end that does. Split
+// rings without indirect tables only.
+func CeilingOfZeroes(ctx context.Context, c Config, deviceCPU int) (Result, error) {
+	if c.Packed || c.Indirect {
+		return Result{}, errors.New("zeroes: split rings without indirect tables only")
+	}
+	return ceiling(ctx, c, deviceCPU, true)
+}
+
+func ceiling(ctx context.Context, c Config, deviceCPU int, zeroes bool) (Result, error) {
 	c.setDefaults()
 	c.NoEventIdx, c.Wait = true, Polling
 	if err := c.check(); err != nil {
@@ -38,15 +53,17 @@ func Ceiling(ctx context.Context, c Config, deviceCPU int) (Result, error) {
 		}
 		drivers = append(drivers, d)
 	}
-	return driveEcho(ctx, &c, drivers, deviceCPU)
+	return driveEcho(ctx, &c, drivers, deviceCPU, zeroes)
 }
 
-func driveEcho(ctx context.Context, c *Config, drivers []*virtiotest.Driver, cpu int) (Result, error) {
+func driveEcho(ctx context.Context, c *Config, drivers []*virtiotest.Driver, cpu int, zeroes bool) (Result, error) {
 	var quit atomic.Bool
 	ended := make(chan error, 1)
 	var echoes []*echo
 	for _, d := range drivers {
-		echoes = append(echoes, newEcho(d, c.features().Has(virtio.FeatureRingPacked)))
+		e := newEcho(d, c.features().Has(virtio.FeatureRingPacked))
+		e.zeroes = zeroes
+		echoes = append(echoes, e)
 	}
 	go func() { ended <- serveEchoes(echoes, cpu, &quit) }()
 	r, err := drive(ctx, c, nil, drivers, ceilingSectors)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"sync/atomic"
@@ -30,6 +31,29 @@ func TestCeiling(t *testing.T) {
 				t.Errorf("%d requests, %d kicks", r.Requests, r.Kicks)
 			}
 		})
+	}
+}
+
+// TestCeilingOfZeroes: what is read is zeros, headers and statuses are not touched.
+func TestCeilingOfZeroes(t *testing.T) {
+	l, device := newSelfLoop(t, Config{Depth: 4})
+	device.zeroes = true
+	l.start(t)
+	device.turn(device)
+	if err := l.turn(true); err != nil {
+		t.Fatal(err)
+	}
+	if l.count.done != 4 {
+		t.Errorf("%d requests done, want 4", l.count.done)
+	}
+	for i := range l.slots {
+		read := l.slots[i].chains[kindRead].Writable[0]
+		if b := l.driver.Memory().Bytes(read.GPA, uint64(read.Len)); !bytes.Equal(b, make([]byte, len(b))) {
+			t.Errorf("slot %d: not all zeros", i)
+		}
+	}
+	if _, err := CeilingOfZeroes(context.Background(), Config{Packed: true}, -1); err == nil {
+		t.Error("packed rings are accepted")
 	}
 }
 

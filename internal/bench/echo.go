@@ -29,6 +29,7 @@ type echo struct {
 	seen              uint16 // split: the next index, available and used alike
 	at                uint32 // packed: the next descriptor
 	wrap              bool
+	zeroes            bool // split: fill what is to be written but the last descriptor, which has the status
 	turn              func(*echo)
 }
 
@@ -100,6 +101,9 @@ func (e *echo) split() {
 		head := binary.LittleEndian.Uint16(e.avail[4+2*slot:])
 		d := splitDesc(e.desc[descSize*uint32(head):])
 		for d.flags&flagNext != 0 {
+			if e.zeroes && d.flags&flagWrite != 0 {
+				clear(e.memory.Bytes(d.addr, uint64(d.len)))
+			}
 			d = splitDesc(e.desc[descSize*uint32(d.tail):])
 		}
 		e.answer(d)

@@ -11,6 +11,8 @@ import (
 type Ceiling struct {
 	Label string
 	CPU   int // of the device
+	// Zeroes: the device fills what is read with zeros, as any back-end must that has nothing else to say.
+	Zeroes bool
 }
 
 // Name is the label.
@@ -18,6 +20,9 @@ func (c *Ceiling) Name() string { return c.Label }
 
 // Command says what it is.
 func (c *Ceiling) Command() string {
+	if c.Zeroes {
+		return fmt.Sprintf("the driver itself, with a device on CPU %d that fills what is read with zeros and does nothing else", c.CPU)
+	}
 	return fmt.Sprintf("the driver itself, with a device on CPU %d that answers without looking", c.CPU)
 }
 
@@ -29,5 +34,8 @@ func (c *Ceiling) Stop() error { return nil }
 
 // Turn measures the driver.
 func (c *Ceiling) Turn(ctx context.Context, load bench.Config) (bench.Result, error) {
+	if c.Zeroes {
+		return bench.CeilingOfZeroes(ctx, load, c.CPU)
+	}
 	return bench.Ceiling(ctx, load, c.CPU)
 }

@@ -18,6 +18,7 @@ const (
 	fio     = "fio"
 	batched = "fio-batched"
 	ceiling = "ceiling" // the driver's own
+	zeroes  = "zeroes"  // the driver's, with a device that fills what is read with zeros
 )
 
 const (
@@ -210,7 +211,10 @@ func memory(s *site) []*entry {
 		load.BlockSize = block
 		name := fmt.Sprintf("mem-%dk", block/kib)
 		fresh := s.trio(name, "Store in memory, never written", load, store).limit(duel.IOPS, qemu, 2)
-		fresh.Note = "The peer keeps no data, it fills the guest's memory with zeroes: so does a disk in memory that was never written."
+		fresh.Contestants = append(fresh.Contestants, &duel.Ceiling{Label: zeroes, CPU: s.backendCPU, Zeroes: true})
+		fresh.Comparisons = append(fresh.Comparisons, duel.Comparison{Metric: duel.IOPS, Of: zeroes, To: qemu})
+		fresh.Note = "The peer keeps no data, it fills the guest's memory with zeroes: so does a disk in memory that was never written. " +
+			"The bound for any back-end is a device that does that and nothing else."
 		written := s.trio(name+"-written", "Store in memory, written", load, store).limit(duel.IOPS, qemu, 0)
 		written.Note = "vublk copies data that was written before; the peer's zeroes come from nowhere: no limit."
 		for _, c := range written.Contestants {
