@@ -163,19 +163,36 @@ const (
 	lockPause = 10 * time.Millisecond
 )
 
+// dirs lets one goroutine at a time have a directory's lock: a thousand exports that start together would else lose their
+// patience with each other, and leave the runtime with threads that never end.
+var dirs struct {
+	sync.Mutex
+	gaveUp bool // the last one waited in vain: the next ones try once, a thousand must not wait a thousand times
+}
+
 // lockDir keeps two processes of ours apart that find the same stale socket: the second would remove the first one's
 // new socket. The lock is advice among us; a directory that cannot be opened or locked is used without.
 func lockDir(dir string) (unlock func()) {
+	dirs.Lock()
 	f, err := os.Open(dir)
 	if err != nil {
-		return func() {}
+		return dirs.Unlock
 	}
-	for range lockTries {
+	tries := lockTries
+	if dirs.gaveUp {
+		tries = 1
+	}
+	dirs.gaveUp = true
+	for range tries {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			dirs.gaveUp = false
 			break
 		}
 		time.Sleep(lockPause)
 	}
-	return func() { _ = f.Close() }
+	return func() {
+		_ = f.Close()
+		dirs.Unlock()
+	}
 }

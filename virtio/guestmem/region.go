@@ -1,6 +1,7 @@
 package guestmem
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/pkg/errors"
@@ -44,7 +45,9 @@ func Map(fd int, info RegionInfo) (*Region, error) {
 		return nil, errors.Errorf("region of %#x bytes is too large to map", info.Size)
 	}
 	r := &Region{info: info, mapping: mapping{size: (lead + info.Size + page - 1) &^ (page - 1)}}
+	oneAtATime.Lock()
 	r.base, err = mapShared(fd, info.Offset-lead, r.size)
+	oneAtATime.Unlock()
 	if err != nil {
 		return nil, errors.Wrapf(err, "map region gpa=%#x size=%#x offset=%#x", info.GPA, info.Size, info.Offset)
 	}
@@ -57,6 +60,11 @@ func Map(fd int, info RegionInfo) (*Region, error) {
 	live.add(&r.mapping)
 	return r, nil
 }
+
+// oneAtATime is held while the address space changes. The kernel lets one thread at a time do that (mmap_lock), and the
+// runtime starts a thread for each that waits in the kernel and never ends it: a thousand front-ends that leave together
+// wait here instead.
+var oneAtATime sync.Mutex
 
 // MaxMapping keeps every sum of an offset and a length far from the sign bit of off_t.
 const MaxMapping = 1 << 62
@@ -157,7 +165,10 @@ func (r *Region) release() {
 		panic("guestmem: region released more often than retained")
 	default:
 		live.remove(&r.mapping)
-		if err := unmap(r.base, r.size); err != nil {
+		oneAtATime.Lock()
+		err := unmap(r.base, r.size)
+		oneAtATime.Unlock()
+		if err != nil {
 			panic(err) // the arguments are those of a mapping that we made: our own bug
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,10 +65,16 @@ func notListening(paths []string) string {
 	if err != nil {
 		return err.Error()
 	}
-	for _, path := range paths {
+	listening := map[string]bool{}
+	for line := range strings.Lines(string(list)) {
 		// "address: refcount protocol flags type state inode path"; flag 0x10000 is __SO_ACCEPTCON.
-		re := regexp.MustCompile(`(?m)^\S+ \S+ \S+ 00010000 0001 01 \s*\S+ ` + regexp.QuoteMeta(path) + `$`)
-		if !re.Match(list) {
+		f := strings.Fields(line)
+		if len(f) > 7 && f[3] == "00010000" && f[4] == "0001" && f[5] == "01" {
+			listening[strings.Join(f[7:], " ")] = true
+		}
+	}
+	for _, path := range paths {
+		if !listening[path] {
 			return path
 		}
 	}
