@@ -134,7 +134,7 @@ func (s *Session) record(i int, features virtio.Features, num uint32) (virtio.In
 	b := &s.private
 	stride := virtio.InflightStride(virtio.FeatureRingPacked, virtio.MaxSize)
 	if b.fd == nil {
-		size := uint64(len(s.rings))*stride + MemoSize // sparse: only what rings use is ever there
+		size := uint64(s.opts.Queues)*stride + MemoSize // sparse: only what rings use is ever there
 		fd, err := newInflightFile(size)
 		if err != nil {
 			return virtio.InflightConfig{}, err

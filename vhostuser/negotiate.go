@@ -47,6 +47,7 @@ func (s *Session) setFeatures(m *message) ([]byte, error) {
 	if acked&featureProtocolFeatures != 0 {
 		return nil, nil
 	}
+	s.growRings(s.opts.Queues)
 	for i := range s.rings {
 		if err := s.enable(i, true); err != nil {
 			return nil, err
@@ -88,7 +89,7 @@ func (s *Session) setProtocolFeatures(m *message) ([]byte, error) {
 }
 
 func (s *Session) getQueueNum(*message) ([]byte, error) {
-	return appendU64(s.scratch[:0], uint64(len(s.rings))), nil
+	return appendU64(s.scratch[:0], uint64(s.opts.Queues)), nil
 }
 
 // resetDevice is a virtio reset. QEMU sends it at realize, at machine reset and at driver reset, also to a device that

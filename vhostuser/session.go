@@ -61,8 +61,8 @@ type Session struct {
 
 	migration dirtyLog
 
-	rings   []vring
-	running int // started rings
+	rings   []vring // up to the highest that was named
+	running int     // started rings
 	unknown map[Request]bool
 
 	ids       identities
@@ -91,7 +91,7 @@ func NewSession(sock *net.UnixConn, dev Device, o Options) *Session {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Session{dev: dev, log: o.Log, opts: o, rings: make([]vring, o.Queues)}
+	s := &Session{dev: dev, log: o.Log, opts: o}
 	if s.openErr = s.conn.open(sock); s.openErr == nil && o.Keeper != nil {
 		s.outbox, s.openErr = newOutbox()
 	}

@@ -39,10 +39,18 @@ func (r *vring) close() {
 
 // ring finds the ring of an index from the wire.
 func (s *Session) ring(index uint64) (int, *vring, error) {
-	if index >= uint64(len(s.rings)) {
-		return 0, nil, errors.Errorf("ring %d of %d", index, len(s.rings))
+	if index >= uint64(s.opts.Queues) {
+		return 0, nil, errors.Errorf("ring %d of %d", index, s.opts.Queues)
 	}
+	s.growRings(int(index) + 1)
 	return int(index), &s.rings[index], nil
+}
+
+// growRings has n rings at least. Most of the 256 that a device offers are never named, and cost nothing.
+func (s *Session) growRings(n int) {
+	if n > len(s.rings) {
+		s.rings = append(s.rings, make([]vring, n-len(s.rings))...)
+	}
 }
 
 // setVringNum, setVringBase and setVringAddr collect. A front-end that describes a started ring anew is about to start
