@@ -55,7 +55,7 @@ func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error
 	}
 	fd, st, err := adoptImage(path, o)
 	if fd == nil && err == nil {
-		fd, st, err = openImage(path, o)
+		err = blocking(func() (err error) { fd, st, err = openImage(path, o); return err })
 	}
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error
 		err = d.Lock(ctx)
 	}
 	if err == nil {
-		d.info, err = describe(fd.Int(), path, o)
+		err = blocking(func() (err error) { d.info, err = describe(fd.Int(), path, o); return err })
 		d.size.Store(d.info.Size)
 	}
 	if err != nil {
@@ -86,7 +86,7 @@ func (d *FileDisk) Lock(ctx context.Context) error {
 	if err := d.awaitLock(ctx); err != nil {
 		return err
 	}
-	if err := d.dropCache(); err != nil {
+	if err := blocking(d.dropCache); err != nil {
 		d.Unlock()
 		return err
 	}
