@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// logBacklog is how many lines wait for a reader of the log before lines are lost.
-const logBacklog = 1024
+// logBacklog is how many lines wait for a reader of the log before lines are lost. A thousand exports that start together
+// write two each.
+const logBacklog = 4096
 
 // logPatience is how long the end of the process waits for a reader of stderr.
 const logPatience = time.Second
