@@ -69,9 +69,10 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 lint: $(GOLANGCI) $(GOFUMPT) ## format, vet (amd64 and arm64), golangci-lint, modules tidy
 	@test -z "$$($(GOFUMPT) -l $$(git ls-files '*.go'))" || { $(GOFUMPT) -d $$(git ls-files '*.go'); echo 'not gofumpt-clean: run make fmt'; exit 1; }
 	GOARCH=arm64 $(GO) vet ./...
-	$(GO) vet -tags crashpoint ./...
+	$(GO) vet -tags crashpoint,insight ./...
 	$(GOLANGCI) run
 	$(GOLANGCI) run --build-tags crashpoint ./internal/crashpoint ./virtio
+	$(GOLANGCI) run --build-tags insight ./internal/insight
 	$(GO) mod tidy -diff
 
 .PHONY: fmt

@@ -13,6 +13,7 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/export"
+	"github.com/vublk/vublk/internal/insight"
 	"github.com/vublk/vublk/internal/resume"
 )
 
@@ -52,6 +53,7 @@ type server struct {
 
 	inherited bool // a predecessor has left something
 	registry  *export.Registry
+	tidier    *tidier
 	exports   []*export.Export
 }
 
@@ -62,6 +64,7 @@ func Serve(o ServeOptions) error {
 		o.Workers = runtime.NumCPU()
 	}
 	runtime.GOMAXPROCS(o.Workers + spareProcs)
+	insight.Begin()
 	// A guest's disk must not die of a log line that nobody reads.
 	signal.Ignore(syscall.SIGPIPE)
 	log, closeLog := o.Log.open(o.Stderr)
@@ -83,6 +86,8 @@ func Serve(o ServeOptions) error {
 		log.Warn("the sessions of this process end with it", "error", err)
 	}
 	s.holder = holder
+	s.tidier = newTidier(o.Workers + spareProcs + idleThreads)
+	defer s.tidier.stop()
 	defer func() { _ = holder.Close() }()
 	if err = s.start(); err == nil {
 		err = s.wait()
@@ -95,8 +100,11 @@ func Serve(o ServeOptions) error {
 
 // start opens everything; what fails here is the caller's to mend: exit status 2.
 func (s *server) start() error {
+	if err := reserveDescriptors(len(s.o.Definitions), s.log); err != nil {
+		return err
+	}
 	registry, err := export.NewRegistry(export.RegistryOptions{
-		Workers: s.o.Workers, Poll: s.o.Poll, Trace: s.o.Log.trace, Log: s.log, Holder: s.holder,
+		Workers: s.o.Workers, Poll: s.o.Poll, Trace: s.o.Log.trace, Log: s.log, Holder: s.holder, Changed: s.tidier.note,
 	})
 	if err != nil {
 		return Usage(export.Under("--", err))

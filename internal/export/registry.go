@@ -22,6 +22,8 @@ type RegistryOptions struct {
 	Log     *slog.Logger
 	// Holder, when set, keeps what a successor of this process needs.
 	Holder *resume.Holder
+	// Changed, when set, is told whenever the state of an export has changed. It must not block.
+	Changed func()
 }
 
 // Registry owns the exports of a process and the workers they share. Any goroutine may call it.
@@ -30,7 +32,8 @@ type Registry struct {
 	log   *slog.Logger
 	trace bool
 
-	holder *resume.Holder
+	holder  *resume.Holder
+	changed func()
 
 	mu      sync.Mutex
 	taking  map[string]*TakeOver // by export
@@ -50,7 +53,7 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 		return nil, err
 	}
 	return &Registry{
-		pool: pool, log: o.Log, trace: o.Trace, holder: o.Holder, exports: map[string]*Export{},
+		pool: pool, log: o.Log, trace: o.Trace, holder: o.Holder, changed: o.Changed, exports: map[string]*Export{},
 	}, nil
 }
 
@@ -78,6 +81,7 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 		def: d, claim: c, pool: r.pool, trace: r.trace, log: r.log.With("export", d.Name),
 		ready: make(chan struct{}), done: make(chan struct{}),
 	}
+	e.state.changed = r.changed
 	e.holder, e.prefix, e.heritage = r.holder, holderPrefix(d.Name), heritage{}
 	for name, f := range r.kept {
 		if kind, ok := strings.CutPrefix(name, e.prefix); ok {

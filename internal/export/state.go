@@ -38,7 +38,10 @@ var ways = [...][]State{
 }
 
 // state is a State with one writer, the runner, and any number of readers.
-type state struct{ now atomic.Int32 }
+type state struct {
+	now     atomic.Int32
+	changed func() // told of each change; nil: nobody is
+}
 
 func (s *state) load() State { return State(s.now.Load()) }
 
@@ -48,6 +51,9 @@ func (s *state) change(next State) {
 	for _, w := range ways[now] {
 		if w == next {
 			s.now.Store(int32(next))
+			if s.changed != nil {
+				s.changed()
+			}
 			return
 		}
 	}
