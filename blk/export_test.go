@@ -2,6 +2,9 @@ package blk
 
 import "time"
 
+// MostBudget is mostBudget.
+const MostBudget = mostBudget
+
 // WriteThrough tells tests which durability was decided on.
 func (d *Device) WriteThrough() bool { return d.stable.Load() }
 
