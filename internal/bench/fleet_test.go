@@ -1,0 +1,78 @@
+package bench
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vublk/vublk/blk"
+)
+
+func TestFleet(t *testing.T) {
+	var sockets []string
+	for range 5 {
+		sockets = append(sockets, serve(t, memDisk(t, 16*mib), blk.DeviceOptions{Cache: blk.CacheWriteback}))
+	}
+	for name, c := range map[string]Config{
+		"polling":  {},
+		"sleeping": {Wait: Sleeping},
+		"packed":   {Packed: true, Mix: Mix{WritePercent: 50}},
+		"flushes":  {Mix: Mix{FlushPercent: 50}, Wait: Sleeping},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.Duration, c.Warmup = 100*time.Millisecond, 10*time.Millisecond
+			const rate = 2000
+			r, err := Fleet(context.Background(), FleetConfig{Sockets: sockets, Rate: rate, CPU: -1, Config: c})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkResult(t, c, r)
+			if most := rate*r.Elapsed.Seconds() + 2; float64(r.Requests) > most || r.Kicks > r.Requests+5 {
+				t.Errorf("%d requests and %d kicks in %v, want %.0f at most", r.Requests, r.Kicks, r.Elapsed, most)
+			}
+			if r.BackendCPU <= 0 || r.CPUPerRequest <= 0 {
+				t.Errorf("no CPU time was measured: %+v", r)
+			}
+		})
+	}
+}
+
+// TestFleetTakesTurns: each export has its share of the requests, whatever their number.
+func TestFleetTakesTurns(t *testing.T) {
+	f := &fleet{config: &FleetConfig{}, latency: newHistogram()}
+	f.config.setDefaults()
+	f.config.Sockets = []string{serve(t, memDisk(t, 16*mib), blk.DeviceOptions{}), serve(t, memDisk(t, 16*mib), blk.DeviceOptions{})}
+	f.config.Queues, f.config.Depth, f.ctx = 1, 1, context.Background()
+	if _, err := f.connect(); err != nil {
+		t.Fatal(err)
+	}
+	f.begin = time.Now()
+	if err := f.until(20 * time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	for len(f.flying) > 0 {
+		if err := f.reap(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.count.done == 0 || f.ships[0].slot.status() != 0 || f.ships[1].slot.status() != 0 {
+		t.Errorf("%d requests, not on both", f.count.done)
+	}
+	if err := f.close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFleetRefuses(t *testing.T) {
+	for want, c := range map[string]FleetConfig{
+		"want one at least": {},
+		"more than 0":       {Sockets: []string{"s"}, Rate: -1},
+		"front-end on":      {Sockets: []string{"/nowhere"}, CPU: -1},
+		"multiple of 512":   {Sockets: []string{"s"}, Config: Config{BlockSize: 1}},
+	} {
+		if _, err := Fleet(context.Background(), c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
