@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pkg/errors"
+
 	"github.com/vublk/vublk/internal/insight"
 	"github.com/vublk/vublk/test/e2e/guest"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
@@ -88,8 +90,7 @@ func (f *fleet) stop(t *testing.T) {
 }
 
 // attach connects a front-end to export i and starts its queues.
-func (f *fleet) attach(t *testing.T, i int, o vhostusertest.Options) *vhostusertest.Frontend {
-	t.Helper()
+func (f *fleet) attach(i int, o vhostusertest.Options) error {
 	if o.Memory == nil {
 		o.Memory = []guestmem.RegionInfo{virtiotest.RAM(2 << 20)}
 	}
@@ -98,19 +99,33 @@ func (f *fleet) attach(t *testing.T, i int, o vhostusertest.Options) *vhostusert
 	}
 	front, err := vhostusertest.Connect(f.sockets[i], o)
 	if err != nil {
-		t.Fatalf("export %d: %v", i, err)
+		return errors.Wrapf(err, "export %d", i)
 	}
 	f.fronts[i] = front
-	if err := front.Start(); err != nil {
-		t.Fatalf("export %d: %v", i, err)
-	}
-	return front
+	return errors.Wrapf(front.Start(), "export %d", i)
 }
 
-func (f *fleet) attachAll(t *testing.T, o vhostusertest.Options) {
+// attachAll attaches a front-end to each export from the first one on, several at a time.
+func (f *fleet) attachAll(t *testing.T, first int, o vhostusertest.Options) {
 	t.Helper()
-	for i := range f.fronts {
-		f.attach(t, i, o)
+	const atOnce = 4
+	ended := make(chan error, atOnce)
+	for begin := range atOnce {
+		go func() {
+			var err error
+			for i := first + begin; i < len(f.fronts) && err == nil; i += atOnce {
+				err = f.attach(i, o)
+			}
+			ended <- err
+		}()
+	}
+	for range atOnce {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
 	}
 }
 

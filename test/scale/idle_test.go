@@ -1,13 +1,16 @@
 package scale
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vublk/vublk/internal/bench"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
@@ -25,6 +28,7 @@ const (
 
 // TestThousandIdle: a thousand exports of a file each, whose front-ends do nothing, and what is left of them.
 func TestThousandIdle(t *testing.T) {
+	t.Parallel()
 	begin := time.Now()
 	f := start(t, options{exports: many, disk: "blk-file=" + images(t, many)})
 	t.Logf("listening after %v", time.Since(begin))
@@ -33,7 +37,7 @@ func TestThousandIdle(t *testing.T) {
 	t.Logf("listening: %v", before)
 
 	begin = time.Now()
-	f.attachAll(t, vhostusertest.Options{})
+	f.attachAll(t, 0, vhostusertest.Options{})
 	t.Logf("all attached after %v", time.Since(begin))
 	quiet(t, f)
 	s := switches{pid: f.pid()}
@@ -44,6 +48,7 @@ func TestThousandIdle(t *testing.T) {
 	if idle.private > maxPrivate || idle.threads > maxThreads || sum > maxSwitches*int(idleWindow/time.Second) {
 		t.Errorf("want at most %d KiB, %d threads and %d context switches a second", maxPrivate, maxThreads, maxSwitches)
 	}
+	oneOfMany(t, f)
 
 	begin = time.Now()
 	f.detach(t)
@@ -59,17 +64,52 @@ func TestThousandIdle(t *testing.T) {
 	t.Logf("stopped after %v", time.Since(begin))
 }
 
+// oneOfMany lets one export work hard, and another one do a request at a time.
+func oneOfMany(t *testing.T, f *fleet) {
+	t.Helper()
+	for _, i := range []int{0, 1} {
+		if err := f.fronts[i].Close(); err != nil {
+			t.Fatal(err)
+		}
+		f.fronts[i] = nil
+	}
+	alone := start(t, options{exports: 1, disk: "blk-file=" + images(t, 1)})
+	var among, single []float64
+	for range 3 {
+		busy, lone := beside(t, f.sockets[0], f.sockets[1])
+		t.Logf("one of %d: %.0f IOPS at depth 256; beside it %.0f at depth 1, p50 %v", many, busy.IOPS, lone.IOPS, lone.Latency.P50)
+		checkLone(t, lone)
+		for _, m := range []struct {
+			socket string
+			iops   *[]float64
+		}{{f.sockets[0], &among}, {alone.sockets[0], &single}} {
+			r, err := bench.Run(context.Background(), bench.Config{Socket: m.socket, Depth: 32, Duration: 300 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			*m.iops = append(*m.iops, r.IOPS)
+		}
+	}
+	slices.Sort(among)
+	slices.Sort(single)
+	t.Logf("depth 32: %.0f IOPS as one of %d, %.0f alone, ratio of medians %.2f", among[1], many, single[1], among[1]/single[1])
+	if among[1] < single[1]/2 {
+		t.Error("it is slow because of the others")
+	}
+	alone.stop(t)
+}
+
 // quiet waits until vublk has come to rest, with time enough for it to tidy up.
 func quiet(t *testing.T, f *fleet) {
 	t.Helper()
 	const tidies = 4 * time.Second // see internal/cli/tidy.go
-	s, still := switches{pid: f.pid()}, time.Now()
+	begin, last := time.Now(), 0
+	s := switches{pid: f.pid()}
 	s.since(t)
 	eventually(t, "vublk falls quiet", 30*time.Second, 500*time.Millisecond, func() bool {
-		if s.since(t) > 5 {
-			still = time.Now()
-		}
-		return time.Since(still) > tidies
+		before := last
+		last = s.since(t)
+		return time.Since(begin) > tidies && before+last <= 5
 	})
 }
 
@@ -104,7 +144,7 @@ func TestQueuesNotStarted(t *testing.T) {
 	var used [2]usage
 	for i, queues := range []string{"1", "256"} {
 		f := start(t, options{exports: exports, disk: "store=null:1GiB,num-queues=" + queues, insight: true})
-		f.attachAll(t, vhostusertest.Options{})
+		f.attachAll(t, 0, vhostusertest.Options{})
 		live[i], used[i] = f.ask(t, "live"), use(t, f.pid())
 		f.detach(t)
 		f.stop(t)
@@ -124,7 +164,7 @@ func TestQueuesStarted(t *testing.T) {
 	f := start(t, options{exports: exports, insight: true})
 	for _, queues := range []int{0, 1, 4, 16} {
 		if queues > 0 {
-			f.attachAll(t, vhostusertest.Options{Queues: queues})
+			f.attachAll(t, 0, vhostusertest.Options{Queues: queues})
 		}
 		now, live := use(t, f.pid()), f.ask(t, "live")
 		t.Logf("%2d queues each: %d bytes live, %v", queues, live, now)

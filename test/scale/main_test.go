@@ -3,7 +3,7 @@ package scale
 import (
 	"fmt"
 	"os"
-	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/vublk/vublk/internal/leaktest"
@@ -14,13 +14,10 @@ import (
 var vublk, insightVublk string
 
 func TestMain(m *testing.M) {
-	repo, err := guest.RepoRoot()
-	if err == nil {
-		vublk, err = guest.BuildVublk(repo)
-	}
-	if err == nil {
-		insightVublk = filepath.Join(repo, "build", "guest", "bin", "vublk-insight")
-		err = guest.Build(repo, insightVublk, "./cmd/vublk", "-tags=insight")
+	runtime.GOMAXPROCS(8) // drivers poll, and must not wait for each other's turn
+	var err error
+	if vublk, err = guest.BuildVublk(); err == nil {
+		insightVublk, err = guest.BuildHere("vublk-insight", "./cmd/vublk", "-tags=insight")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
