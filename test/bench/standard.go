@@ -31,8 +31,10 @@ const (
 const enough = 1.5
 
 // sets are the parts of the standard set. A part that needs other contestants than these brings its own
-// (duel.Contestant): the cost of many exports under a paced load, and of garbage collections, go here.
-var sets = []func(*site) []*entry{nullPolling, nullSleeping, sparseFile, tmpfsFile, realDisk, memory, sequential, rings}
+// (duel.Contestant).
+var sets = []func(*site) []*entry{
+	nullPolling, nullSleeping, sparseFile, tmpfsFile, realDisk, memory, sequential, rings, crowds, collections,
+}
 
 // standard is the whole set, or what of it is wanted.
 func standard(s *site, only *regexp.Regexp) []*entry {
@@ -42,7 +44,9 @@ func standard(s *site, only *regexp.Regexp) []*entry {
 			if !only.MatchString(e.Name) {
 				continue
 			}
-			e.Probe = s.probe
+			if e.Load.Wait == bench.Polling {
+				e.Probe = s.probe // who sleeps waits longer than for a cache line
+			}
 			if s.rounds > 0 {
 				e.Rounds = s.rounds
 			}
