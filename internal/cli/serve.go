@@ -44,12 +44,13 @@ type server struct {
 	o        ServeOptions
 	log      *slog.Logger
 	signals  chan os.Signal
-	stopped  time.Time      // when the first of them came
-	clear    chan os.Signal // SIGUSR1
-	upgrade  chan os.Signal // SIGUSR2, which is a supervisor's
-	hangup   chan os.Signal // SIGHUP
-	holder   *resume.Holder // nil: nobody takes our place
-	handOver chan error     // nil: the holder wants that; an error: it has died
+	stopped  time.Time        // when the first of them came
+	late     <-chan time.Time // when a start that was told to stop takes too long
+	clear    chan os.Signal   // SIGUSR1
+	upgrade  chan os.Signal   // SIGUSR2, which is a supervisor's
+	hangup   chan os.Signal   // SIGHUP
+	holder   *resume.Holder   // nil: nobody takes our place
+	handOver chan error       // nil: the holder wants that; an error: it has died
 
 	inherited bool // a predecessor has left something
 	registry  *export.Registry
@@ -126,6 +127,22 @@ func (s *server) start() error {
 		}
 		s.exports = append(s.exports, e)
 	}
+	export.Start(s.exports...)
+	if err := s.begun(); err != nil {
+		return err
+	}
+	registry.Disown()
+	s.tell(resume.FieldReady + "=1")
+	if !s.stopped.IsZero() {
+		return errStopped
+	}
+	return nil
+}
+
+// begun waits until every export is there. A signal ends that at once, unless a predecessor has left something: it died, or
+// was told to end as well, and what it had in flight nobody else will finish. Exports that are there resume their sessions
+// before they end.
+func (s *server) begun() error {
 	ready := make(chan *export.Export, len(s.exports))
 	for _, e := range s.exports {
 		go func() {
@@ -133,26 +150,44 @@ func (s *server) start() error {
 			ready <- e
 		}()
 	}
-	export.Start(s.exports...)
 	left := len(s.exports)
 	for range s.exports {
-		select {
-		case <-s.signals:
-			s.stopped = time.Now()
-			return errStopped
-		case e := <-ready:
-			switch {
-			case e.Listened():
-			case errors.Is(e.Err(), export.ErrNotTaken) && left > 1: // others were, and their guests have nobody else now
-				left--
-			default:
-				return Usage(export.Under(s.o.Where, e.Err()))
-			}
+		e, err := s.next(ready)
+		switch {
+		case err != nil:
+			return err
+		case e.Listened():
+		case errors.Is(e.Err(), export.ErrNotTaken) && left > 1: // others were, and their guests have nobody else now
+			left--
+		default:
+			return Usage(export.Under(s.o.Where, e.Err()))
 		}
 	}
-	registry.Disown()
-	s.tell(resume.FieldReady + "=1")
 	return nil
+}
+
+// next waits for the next export that is there, or will not be.
+func (s *server) next(ready <-chan *export.Export) (*export.Export, error) {
+	for {
+		select {
+		case e := <-ready:
+			return e, nil
+		case sig := <-s.signals:
+			switch {
+			case s.stopped.IsZero():
+				s.stopped = time.Now()
+				if !s.inherited {
+					return nil, errStopped
+				}
+				s.log.Info("stopping: what the process before has left is resumed, requests in flight end, then everything is flushed", "signal", sig.String())
+				s.late = time.After(drainTime)
+			case time.Since(s.stopped) >= sameSignal:
+				return nil, errSecondSignal(sig)
+			}
+		case <-s.late:
+			return nil, errors.Errorf("gave up after %v: the images are not there yet, so what the process before has left cannot be finished", drainTime)
+		}
+	}
 }
 
 // inherit takes what a predecessor has left with the holder. In an upgrade it waits here until that one has ended.
@@ -235,6 +270,10 @@ func (s *server) clearFlushErrors() {
 	}
 }
 
+func errSecondSignal(sig os.Signal) error {
+	return errors.Errorf("second signal (%v): ended at once; writes that no flush covered may be lost", sig)
+}
+
 // shutdown drains and flushes everything, for as long as that may take and no second signal comes.
 func (s *server) shutdown() error {
 	if s.registry == nil {
@@ -255,7 +294,7 @@ func (s *server) shutdown() error {
 			if time.Since(s.stopped) < sameSignal {
 				continue
 			}
-			return errors.Errorf("second signal (%v): ended at once; writes that no flush covered may be lost", sig)
+			return errSecondSignal(sig)
 		case <-timeout.C:
 			return errors.Errorf("gave up after %v: %s", drainTime, s.pending())
 		}

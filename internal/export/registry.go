@@ -10,6 +10,7 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/resume"
 	"github.com/vublk/vublk/internal/sys"
 )
@@ -107,6 +108,7 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 
 // Inherit takes over what a predecessor has left with the holder, by name, for the exports that are created next.
 func (r *Registry) Inherit(kept map[string]*sys.FD) {
+	crashpoint.Reach("heritage-taken")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kept = kept

@@ -6,6 +6,9 @@
 //	            ▲                               │  ▲
 //	back-off ◄──┴────────────── dies ◄──────────┘  └─ upgrade: another one in standby, the old one hands over and ends
 //
-// The supervisor does nothing with what it keeps, and knows neither guests nor disks: it is small so that it does not die.
-// Should it die all the same, the worker goes on; nobody restarts it then, which it says.
+// SIGTERM ends it all: stop.go says when another worker is needed for that.
+//
+// The supervisor does nothing with what it keeps but to remove the names of sockets in the end, and knows neither guests nor
+// disks: it is small so that it does not die. Should it die all the same, the worker goes on; nobody restarts it then, which
+// it says.
 package supervise

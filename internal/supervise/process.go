@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,6 +27,11 @@ type process struct {
 	said    chan map[string]string
 	ended   chan struct{} // closed when it has died and everything it said was heard
 	state   *os.ProcessState
+
+	mu    sync.Mutex
+	deaf  bool        // it has not begun to listen to signals, any of which would kill it
+	early []os.Signal // that it gets when it does
+	stop  bool        // it was told to end
 }
 
 // firstExtra is the number that the first of exec.Cmd's ExtraFiles gets.
@@ -41,7 +47,7 @@ func (s *Supervisor) spawn(program *os.File) (*process, error) {
 	defer func() { _ = theirs.Close() }()
 	p := &process{
 		sock: sys.NewFD(pair[0]), program: program, begun: time.Now(),
-		standby: make(chan struct{}), said: make(chan map[string]string, 64), ended: make(chan struct{}),
+		standby: make(chan struct{}), said: make(chan map[string]string, 64), ended: make(chan struct{}), deaf: true,
 	}
 	extra := append(append([]*os.File{}, s.o.Inherited...), theirs)
 	p.cmd = &exec.Cmd{
@@ -68,11 +74,13 @@ func (p *process) listen(st *store) {
 		if err != nil || len(m.Fields) == 0 {
 			// A worker that lives must not go on in the belief that it is heard.
 			_ = unix.Shutdown(p.sock.Int(), unix.SHUT_RDWR)
+			p.hears() // it would never say so
 			break
 		}
 		st.apply(&m)
 		m.Close()
 		if m.Fields[resume.FieldStandby] != "" && waiting != nil {
+			p.hears()
 			close(waiting)
 			waiting = nil
 		}
@@ -97,8 +105,39 @@ func (p *process) bury() {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// signal passes a signal on; a process that has died does not need it any more.
-func (p *process) signal(sig os.Signal) { _ = p.cmd.Process.Signal(sig) }
+// signal passes a signal on, as soon as the process listens; one that has died does not need it any more.
+func (p *process) signal(sig os.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.deaf && sig != syscall.SIGKILL {
+		p.early = append(p.early, sig)
+		return
+	}
+	p.send(sig)
+}
+
+// hears notes that the process listens to signals.
+func (p *process) hears() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deaf = false
+	for _, sig := range p.early {
+		p.send(sig)
+	}
+	p.early = nil
+}
+
+func (p *process) send(sig os.Signal) {
+	p.stop = p.stop || stops(sig)
+	_ = p.cmd.Process.Signal(sig)
+}
+
+// told tells whether the process was told to end.
+func (p *process) told() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stop
+}
 
 // died says how a process has ended.
 func (p *process) died() string {

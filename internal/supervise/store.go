@@ -10,24 +10,43 @@ import (
 
 // store is what the worker has had kept. The goroutine that listens to the worker fills it.
 type store struct {
-	mu   sync.Mutex
-	kept map[string]*sys.FD
+	mu    sync.Mutex
+	kept  map[string]*sys.FD
+	names map[string]*name // those of them that are sockets which listen
 }
+
+func newStore() store { return store{kept: map[string]*sys.FD{}, names: map[string]*name{}} }
 
 // apply does what a message asks for, and takes its descriptors.
 func (s *store) apply(m *resume.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := m.Fields[resume.FieldName]
+	key := m.Fields[resume.FieldName]
 	switch {
 	case m.Fields[resume.FieldStore] != "" && len(m.FDs) == 1:
-		_ = s.kept[name].Close()
-		s.kept[name] = m.FDs[0]
+		s.forget(key)
+		s.kept[key] = m.FDs[0]
+		if n := nameOf(m.FDs[0]); n != nil {
+			s.names[key] = n
+		}
 		m.FDs = nil
 	case m.Fields[resume.FieldRemove] != "":
-		_ = s.kept[name].Close()
-		delete(s.kept, name)
+		s.forget(key)
 	}
+}
+
+// forget lets go of a descriptor, and leaves its name to others.
+func (s *store) forget(key string) {
+	_ = s.kept[key].Close()
+	delete(s.kept, key)
+	delete(s.names, key)
+}
+
+// owes tells whether somebody must go on with what is kept: there is more than sockets that nobody is connected to.
+func (s *store) owes() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.kept) > len(s.names)
 }
 
 // handOut sends everything to a process that begins. It stays here as well: that one may die, too.
@@ -46,11 +65,18 @@ func (s *store) handOut(sock int) error {
 	return resume.HandOut(sock, names, fds)
 }
 
-func (s *store) close() {
+// close lets go of everything, and of the names that sockets still have. It returns the first name that cannot be removed.
+func (s *store) close() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, n := range s.names {
+		if e := n.remove(); err == nil {
+			err = e
+		}
+	}
 	for _, f := range s.kept {
 		_ = f.Close()
 	}
-	s.kept = nil
+	s.kept, s.names = nil, nil
+	return err
 }

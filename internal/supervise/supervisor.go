@@ -10,7 +10,6 @@ import (
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/resume"
-	"github.com/vublk/vublk/internal/sys"
 )
 
 // Options are the choices about a Supervisor.
@@ -21,7 +20,9 @@ type Options struct {
 	Inherited []*os.File
 	// Limit is how many deaths within a minute are too many; 0: none are.
 	Limit int
-	Log   *slog.Logger
+	// StopTime is how long everything may take from the first signal to stop to the end; 0: 30 seconds.
+	StopTime time.Duration
+	Log      *slog.Logger
 	// Tell, when set, gets fields, NAME=value, for whoever has started the supervisor: READY and STATUS of sd_notify(3).
 	Tell func(fields ...string)
 }
@@ -38,7 +39,7 @@ type Supervisor struct {
 	gone    time.Time     // when the last worker ended
 	pause   time.Duration // before the next start: 0 when a worker has been ready since the last one
 	settled bool          // some worker has been ready
-	stopped bool
+	stop    stop
 }
 
 // window is the time that Options.Limit is about.
@@ -61,13 +62,22 @@ func New(o Options) *Supervisor {
 	if o.Tell == nil {
 		o.Tell = func(...string) {}
 	}
-	return &Supervisor{o: o, store: store{kept: map[string]*sys.FD{}}}
+	if o.StopTime == 0 {
+		o.StopTime = stopTime
+	}
+	return &Supervisor{o: o, store: newStore()}
 }
 
 // Run keeps the worker running until it ends in order, and returns its exit status. Signals are passed on, but for
-// SIGUSR2, which replaces the worker by what program has the name now. An error says that the supervisor gave up.
+// SIGUSR2, which replaces the worker by what program has the name now. SIGTERM and SIGINT end it in order: what a worker
+// that is dead by then has left is finished by another one. The second of them ends it at once. An error says that the
+// supervisor gave up. No socket that a worker has had kept has its name afterwards.
 func (s *Supervisor) Run(signals <-chan os.Signal) (status int, err error) {
-	defer s.store.close()
+	defer func() {
+		if err := s.store.close(); err != nil {
+			s.o.Log.Warn("a socket's name stays behind", "error", err)
+		}
+	}()
 	program, err := os.Open(s.o.Path)
 	if err != nil {
 		return 0, errors.Wrap(err, "open the program to supervise")
@@ -79,14 +89,20 @@ func (s *Supervisor) Run(signals <-chan os.Signal) (status int, err error) {
 	defer s.end()
 	s.pause = firstPause
 	for {
-		if s.attend(signals) {
-			return s.worker.state.ExitCode(), nil
+		s.attend(signals)
+		if s.over() {
+			return max(s.worker.state.ExitCode(), 0), s.stop.cut
 		}
-		if err := s.restart(signals); err != nil {
+		if err := s.mourn(); err != nil {
 			return 0, err
 		}
-		if s.stopped {
-			return s.worker.state.ExitCode(), nil
+		resting := s.pause > 0 && !s.stopping()
+		s.rest(signals)
+		if s.stop.cut != nil || resting && s.stopping() && !s.store.owes() {
+			return 0, s.stop.cut
+		}
+		if err := s.restart(); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -118,15 +134,17 @@ func (s *Supervisor) begin(program *os.File) (*process, error) {
 
 // handOut gives what is kept to a worker that waits for it. One that has not got all of it would wait for ever: it dies, if
 // it has not yet, and that is seen next.
-func (s *Supervisor) handOut(p *process) {
-	if err := s.store.handOut(p.sock.Int()); err != nil {
+func (s *Supervisor) handOut(p *process) (done bool) {
+	err := s.store.handOut(p.sock.Int())
+	if err != nil {
 		s.o.Log.Warn("the worker does not take what is kept", "pid", p.pid(), "error", err)
 		p.signal(syscall.SIGKILL)
 	}
+	return err == nil
 }
 
-// attend watches the worker until it has died. It returns whether that is the end of the supervisor as well.
-func (s *Supervisor) attend(signals <-chan os.Signal) (end bool) {
+// attend watches the worker until it has died.
+func (s *Supervisor) attend(signals <-chan os.Signal) {
 	for {
 		select {
 		case sig := <-signals:
@@ -146,11 +164,10 @@ func (s *Supervisor) attend(signals <-chan os.Signal) (end bool) {
 			s.next = nil
 		case <-s.worker.ended:
 			s.hear()
-			if s.old != nil && !s.stopped {
-				return false // a program that ends before it is ready has no say: there is one that works
-			}
-			// A status of its own choice ends it all; before it was ever ready, so does any.
-			return s.stopped || s.worker.state.ExitCode() == 0 || !s.settled && s.worker.state.Exited()
+			return
+		case <-s.stop.late:
+			s.stop.late = nil
+			s.expire()
 		}
 	}
 }
@@ -187,18 +204,18 @@ func (s *Supervisor) stall() time.Duration {
 }
 
 func (s *Supervisor) signal(sig os.Signal) {
-	if sig == syscall.SIGUSR2 {
+	switch {
+	case stops(sig):
+		s.terminate(sig)
+	case sig == syscall.SIGUSR2:
 		s.upgrade()
-		return
+	default:
+		s.worker.signal(sig)
 	}
-	if sig == syscall.SIGTERM || sig == syscall.SIGINT {
-		s.stopped = true
-	}
-	s.worker.signal(sig)
 }
 
-// restart follows the death of a worker: it starts another one, after a pause if need be.
-func (s *Supervisor) restart(signals <-chan os.Signal) error {
+// mourn takes note of the death of a worker. An error says that there are too many.
+func (s *Supervisor) mourn() error {
 	s.worker.bury()
 	now := time.Now()
 	s.gone = now
@@ -214,21 +231,12 @@ func (s *Supervisor) restart(signals <-chan os.Signal) error {
 		return errors.Errorf("the worker died %d times within a minute, the last time by this: %s; giving up (see --restart-limit)", len(s.deaths), s.worker.died())
 	}
 	s.o.Log.Warn("the worker has died, starting another", append(args, "pause", s.pause)...)
-	if s.pause > 0 {
-		timer := time.NewTimer(s.pause)
-		defer timer.Stop()
-		for wait := true; wait; {
-			select {
-			case sig := <-signals:
-				if sig == syscall.SIGTERM || sig == syscall.SIGINT {
-					s.stopped = true
-					return nil
-				}
-			case <-timer.C:
-				wait = false
-			}
-		}
-	}
+	return nil
+}
+
+// restart starts another worker in the place of a dead one. While it all comes to its end, that one has to finish what the
+// dead one has left.
+func (s *Supervisor) restart() error {
 	program := s.worker.program
 	if s.old != nil { // the upgrade has not survived its first moments
 		s.o.Log.Error("upgrade: the new program died before it was ready; the old one takes its place again")
@@ -240,5 +248,8 @@ func (s *Supervisor) restart(signals <-chan os.Signal) error {
 		return err
 	}
 	s.worker, s.pause = p, min(max(2*s.pause, firstPause), longestPause)
+	if s.stopping() {
+		s.worker.signal(syscall.SIGTERM)
+	}
 	return nil
 }

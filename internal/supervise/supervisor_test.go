@@ -51,6 +51,11 @@ func (l *log) String() string {
 // supervised starts a supervisor whose workers do what the lines say, one after the other.
 func supervised(t *testing.T, limit int, lives ...string) *rig {
 	t.Helper()
+	return supervisedFor(t, supervise.Options{Limit: limit}, lives...)
+}
+
+func supervisedFor(t *testing.T, o supervise.Options, lives ...string) *rig {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +73,8 @@ func supervised(t *testing.T, limit int, lives ...string) *rig {
 	}
 	t.Setenv(livesVariable, filepath.Join(dir, "lives"))
 	t.Setenv(diaryVariable, r.diary)
-	s := supervise.New(supervise.Options{Path: r.path, Limit: limit, Log: slog.New(slog.NewTextHandler(r.log, nil))})
+	o.Path, o.Log = r.path, slog.New(slog.NewTextHandler(r.log, nil))
+	s := supervise.New(o)
 	go func() {
 		status, err := s.Run(r.signals)
 		r.ended <- result{status, err}
@@ -195,7 +201,7 @@ func (r *rig) begin() {
 
 // TestUpgrade: the new worker gets what the old one had kept, the last things too.
 func TestUpgrade(t *testing.T) {
-	r := supervised(t, 0, "inherit store:a ready await store:b", "standby inherit ready await")
+	r := supervised(t, 0, "inherit store:a ready await store:b", "inherit ready await")
 	r.begin()
 	r.signals <- syscall.SIGUSR2
 	r.await("handed over")
@@ -216,7 +222,7 @@ func TestRollBack(t *testing.T) {
 	r := supervised(t, 0,
 		"inherit store:a ready await",
 		"exit:1",              // the first upgrade
-		"standby inherit die", // the second one
+		"inherit die",         // the second one
 		"inherit ready await", // the old program again
 	)
 	r.begin()
@@ -256,7 +262,7 @@ func TestNoProgram(t *testing.T) {
 
 // TestStopDuringUpgrade: SIGTERM while the old worker takes its time ends the new one, too.
 func TestStopDuringUpgrade(t *testing.T) {
-	r := supervised(t, 0, "inherit ready stop", "standby inherit ready await")
+	r := supervised(t, 0, "inherit ready stop", "inherit ready await")
 	r.begin()
 	r.signals <- syscall.SIGUSR2
 	r.await("the old one hands over")

@@ -8,7 +8,10 @@ import (
 
 // upgrade starts what program has the name now, in standby. The worker serves until that one is there.
 func (s *Supervisor) upgrade() {
-	if s.next != nil {
+	switch {
+	case s.stopping():
+		return
+	case s.next != nil:
 		s.o.Log.Warn("upgrade: one is under way already")
 		return
 	}
@@ -31,16 +34,16 @@ func (s *Supervisor) upgrade() {
 	})
 }
 
-// standby is closed when the next worker waits for its turn; nil: there is none.
+// standby is closed when the next worker waits for its turn; nil: there is none, or it will not come.
 func (s *Supervisor) standby() <-chan struct{} {
-	if s.next == nil {
+	if s.next == nil || s.stopping() {
 		return nil
 	}
 	return s.next.standby
 }
 
 func (s *Supervisor) nextEnded() <-chan struct{} {
-	if s.next == nil {
+	if s.next == nil || s.stopping() {
 		return nil
 	}
 	return s.next.ended
@@ -54,15 +57,22 @@ func (s *Supervisor) handOver(signals <-chan os.Signal) {
 	for waiting := true; waiting; {
 		select {
 		case sig := <-signals:
-			if sig == syscall.SIGTERM || sig == syscall.SIGINT {
-				s.stopped = true
+			if stops(sig) {
+				s.terminate(sig)
+			} else {
+				s.worker.signal(sig)
 			}
-			s.worker.signal(sig)
+		case <-s.stop.late:
+			s.stop.late = nil
+			s.expire()
 		case <-late.C:
 			s.o.Log.Warn("upgrade: the old worker has not ended yet; requests may hang in a disk", "pid", s.worker.pid(), "waited", handOverTime)
 		case <-s.worker.ended:
 			waiting = false
 		}
+	}
+	if s.stop.cut != nil {
+		return
 	}
 	if code := s.worker.state.ExitCode(); code != 0 {
 		s.o.Log.Warn("upgrade: the old worker did not end well; the new one resumes as after a death", "reason", s.worker.died())
@@ -76,8 +86,10 @@ func (s *Supervisor) handOver(signals <-chan os.Signal) {
 		_ = s.worker.program.Close()
 	}
 	s.worker, s.next = s.next, nil
-	s.handOut(s.worker)
-	if s.stopped { // the old worker was told, and ended, but left everything to this one
+	if !s.handOut(s.worker) {
+		return // it is dead: the old program resumes what was left to it
+	}
+	if s.stopping() { // the old worker was told, and ended, but left everything to this one
 		s.worker.signal(syscall.SIGTERM)
 	}
 	s.o.Log.Info("upgrade: handed over", "pid", s.worker.pid(), "took", time.Since(begun).Round(10*time.Microsecond))

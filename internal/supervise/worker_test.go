@@ -2,6 +2,7 @@ package supervise_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
@@ -46,8 +48,13 @@ func live(path string) error {
 	if err := os.WriteFile(path, []byte(others), 0o600); err != nil {
 		return err
 	}
+	if rest, slow := strings.CutPrefix(line, "slow "); slow { // a program that takes its time to begin, deaf meanwhile
+		line = rest
+		time.Sleep(100 * time.Millisecond)
+	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	sock, err := strconv.Atoi(os.Getenv(resume.SupervisorVariable))
 	if err != nil {
 		return err
@@ -67,9 +74,10 @@ func live(path string) error {
 func do(h *resume.Holder, sock int, word string, stop <-chan os.Signal) error {
 	what, value, _ := strings.Cut(word, ":")
 	switch what {
-	case "standby":
-		return h.Notify(resume.FieldStandby + "=1")
 	case "inherit":
+		if err := h.Notify(resume.FieldStandby + "=1"); err != nil {
+			return err
+		}
 		kept, err := h.Inherited()
 		if err != nil {
 			return err
@@ -86,6 +94,17 @@ func do(h *resume.Holder, sock int, word string, stop <-chan os.Signal) error {
 			return err
 		}
 		return h.Store(value, fd.Int())
+	case "listen": // a socket with a name, which is not removed when the worker ends
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: value, Net: "unix"})
+		if err != nil {
+			return err
+		}
+		l.SetUnlinkOnClose(false)
+		f, err := l.File()
+		if err != nil {
+			return err
+		}
+		return h.Store("listen", int(f.Fd()))
 	case "remove":
 		return h.Remove(value)
 	case "ready":
@@ -110,6 +129,17 @@ func do(h *resume.Holder, sock int, word string, stop <-chan os.Signal) error {
 	case "stop": // whatever the supervisor says
 		<-stop
 		return note("stopped")
+	case "deaf":
+		for range stop {
+			if err := note("told to stop"); err != nil {
+				return err
+			}
+		}
+	case "gate": // is open when there is a file
+		for _, err := os.Stat(value); err != nil; _, err = os.Stat(value) {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
 	case "die":
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "exit":

@@ -39,10 +39,7 @@ func (b harried) kill() error {
 		if err != nil {
 			return err
 		}
-		workers = slices.DeleteFunc(children, func(pid int) bool {
-			group, err := unix.Getpgid(pid)
-			return err != nil || group != pid // what Go's runtime forks for a moment
-		})
+		workers = slices.DeleteFunc(children, func(pid int) bool { return !guest.Leads(pid) })
 	}
 	// It may have ended by itself meanwhile.
 	if err := guest.KillProcess(workers[b.r.IntN(len(workers))]); err != nil && !errors.Is(err, unix.ESRCH) {

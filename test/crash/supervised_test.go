@@ -1,6 +1,10 @@
 package crash
 
 import (
+	"syscall"
+
+	"github.com/pkg/errors"
+
 	"github.com/vublk/vublk/test/e2e/guest"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
@@ -24,3 +28,8 @@ func (b *supervised) start() (err error) {
 func (b *supervised) attach(*vhostusertest.Frontend, int) error { return nil }
 
 func (b *supervised) kill() error { return guest.KillProcess(b.worker) }
+
+// signal is for the supervisor.
+func (b *supervised) signal(sig syscall.Signal) error {
+	return errors.Wrapf(syscall.Kill(b.process.PID(), sig), "%v to the supervisor", sig)
+}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/test/e2e/guest"
 )
 
 // supervising makes back-ends with more options.
@@ -66,6 +69,28 @@ func TestSignalsInHandOver(t *testing.T) {
 	t.Run("SIGTERM", func(t *testing.T) {
 		must(t, idle(t, upgrading(slow), func(_ *life, b *upgraded) error {
 			if err := begin(b); err != nil {
+				return err
+			}
+			if err := b.stop(); err != nil {
+				return err
+			}
+			return b.gone()
+		}))
+	})
+	t.Run("SIGTERM, and the next one is dead", func(t *testing.T) {
+		must(t, idle(t, upgrading(slow), func(_ *life, b *upgraded) error {
+			if err := begin(b); err != nil {
+				return err
+			}
+			children, err := guest.Children(b.process.PID())
+			if err != nil {
+				return err
+			}
+			next := slices.DeleteFunc(children, func(pid int) bool { return pid == b.worker || !guest.Leads(pid) })
+			if len(next) != 1 {
+				return errors.Errorf("processes %v are next", next)
+			}
+			if err := guest.KillProcess(next[0]); err != nil {
 				return err
 			}
 			if err := b.stop(); err != nil {
@@ -154,6 +179,80 @@ func TestSupervisorKilled(t *testing.T) {
 	}))
 }
 
+// TestStopAtAnyMoment: SIGTERM ends a supervisor with status 0 and nothing left, whether its first worker has just begun, or
+// died, or the next one has.
+func TestStopAtAnyMoment(t *testing.T) {
+	rounds := 20
+	if lab.long {
+		rounds = 100
+	}
+	r := rand.New(rand.NewPCG(lab.seed, 2<<32))
+	t.Logf("VUBLK_SEED=%#x", lab.seed)
+	for range rounds {
+		dir := t.TempDir()
+		image := filepath.Join(dir, "disk.raw")
+		must(t, os.WriteFile(image, make([]byte, 1<<20), 0o600))
+		b, _ := supervising()(dir, image, r).(*supervised)
+		must(t, b.start())
+		time.Sleep(time.Duration(r.IntN(10_000)) * time.Microsecond) // a moment by chance is what is wanted
+		if r.IntN(2) == 0 {
+			must(t, b.kill())
+			time.Sleep(time.Duration(r.IntN(20_000)) * time.Microsecond)
+		}
+		err := b.stop()
+		// One that was killed before it listened may not have said yet that it has a socket.
+		if err == nil && strings.Contains(b.log(), "msg=listening") {
+			err = b.gone()
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, b.log())
+		}
+	}
+}
+
+// TestStopWithoutImage: what a dead worker has left cannot be finished when somebody else has the image by then. That is said
+// in time, and no name stays behind.
+func TestStopWithoutImage(t *testing.T) {
+	err := idle(t, supervising(), func(l *life, b *supervised) error {
+		// Stopped, it starts nobody before the image is ours.
+		if err := b.signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		if err := b.kill(); err != nil {
+			return err
+		}
+		image, err := os.Open(l.image)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = image.Close() }()
+		if err := unix.FcntlFlock(image.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK}); err != nil {
+			return err
+		}
+		if err := b.signal(syscall.SIGCONT); err != nil {
+			return err
+		}
+		if _, err := b.process.AwaitLog(regexp.MustCompile(`msg="worker started"`), 2); err != nil {
+			return err
+		}
+		err = b.stop()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			return errors.Errorf("it ends with %v, want status 1", err)
+		}
+		if !strings.Contains(b.log(), "gave up after 5s: the images are not there yet") {
+			return errors.New("it does not say why")
+		}
+		if err := b.gone(); err != nil {
+			return err
+		}
+		return errGaveUp
+	})
+	if !errors.Is(err, errGaveUp) {
+		t.Error(err)
+	}
+}
+
 // errGaveUp is the end that a life is to have.
 var errGaveUp = errors.New("given up")
 
@@ -178,6 +277,9 @@ func TestRestartLimit(t *testing.T) {
 			if !strings.Contains(b.log(), want) {
 				return errors.Errorf("its log does not say %q", want)
 			}
+		}
+		if _, err := os.Lstat(b.socket); !os.IsNotExist(err) {
+			return errors.Errorf("socket %s is still there: %v", b.socket, err)
 		}
 		return errGaveUp
 	})

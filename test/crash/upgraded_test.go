@@ -47,10 +47,6 @@ func (b *upgraded) install(program string) error {
 	return errors.WithStack(os.Rename(b.link+".new", b.link))
 }
 
-func (b *upgraded) signal(sig syscall.Signal) error {
-	return errors.Wrapf(syscall.Kill(b.process.PID(), sig), "%v to the supervisor", sig)
-}
-
 // start has nothing to do but the first time.
 func (b *upgraded) start() error {
 	if b.process != nil {

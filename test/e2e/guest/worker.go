@@ -21,7 +21,7 @@ func (b *Backend) Worker(before int) (pid int, err error) {
 	for deadline := time.Now().Add(workerTime); ; time.Sleep(time.Millisecond) {
 		pid, err := child(b.PID())
 		switch {
-		case err == nil && pid != 0 && pid != before && leads(pid):
+		case err == nil && pid != 0 && pid != before && Leads(pid):
 			return pid, nil
 		case !b.Running():
 			return 0, errors.New("the supervisor has ended")
@@ -31,8 +31,8 @@ func (b *Backend) Worker(before int) (pid int, err error) {
 	}
 }
 
-// leads tells a worker, which has a process group of its own, from what Go's runtime forks for a moment.
-func leads(pid int) bool {
+// Leads tells a worker, which has a process group of its own, from what Go's runtime forks for a moment.
+func Leads(pid int) bool {
 	group, err := unix.Getpgid(pid)
 	return err == nil && group == pid
 }

@@ -1,0 +1,182 @@
+package supervise_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vublk/vublk/internal/supervise"
+)
+
+// stops demands an end with status 0.
+func (r *rig) stops() {
+	r.Helper()
+	if e := r.end(); e.status != 0 || e.err != nil {
+		r.Fatalf("%+v\n%s", e, r.log)
+	}
+}
+
+// pauses is a worker that dies before it is ready so often that the next one comes after a pause of 640 ms.
+func pauses() []string {
+	lives := []string{}
+	for range 6 {
+		lives = append(lives, "inherit die")
+	}
+	return lives
+}
+
+// TestStopEarly: a worker that does not listen to signals yet is told when it does.
+func TestStopEarly(t *testing.T) {
+	r := supervised(t, 0, "slow inherit ready await")
+	r.await("worker started")
+	r.signals <- syscall.SIGHUP // which would kill it, too
+	r.signals <- syscall.SIGTERM
+	r.stops()
+	r.saw("kept ", "stopped")
+}
+
+// TestStopInPause: what a dead worker has left is finished by one more, which begins at once.
+func TestStopInPause(t *testing.T) {
+	r := supervised(t, 0, append(append([]string{"inherit store:a ready die"}, pauses()...), "inherit await", "inherit exit:7")...)
+	r.await("pause=320ms")
+	begun := time.Now()
+	r.signals <- syscall.SIGTERM
+	r.stops()
+	r.saw(strings.Split("kept ,"+strings.Repeat("kept a,", 6)+"kept a,stopped", ",")...)
+	t.Logf("%v from the signal to the end", time.Since(begun))
+}
+
+// TestStopWithNothingLeft: when a dead worker has left nothing but a socket, its name goes and that is all.
+func TestStopWithNothingLeft(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	r := supervised(t, 0, append(append([]string{"inherit listen:" + socket + " ready die"}, pauses()...), "inherit exit:7")...)
+	r.await("pause=320ms")
+	r.signals <- syscall.SIGTERM
+	r.stops()
+	r.saw(strings.Split("kept ,"+strings.TrimSuffix(strings.Repeat("kept listen,", 6), ","), ",")...)
+	if _, err := os.Lstat(socket); !os.IsNotExist(err) {
+		t.Errorf("its name is still there: %v", err)
+	}
+}
+
+// TestGiveUpTakesNames: a supervisor that gives up leaves no name behind, but for one that is somebody else's by now.
+func TestGiveUpTakesNames(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		socket := filepath.Join(t.TempDir(), "s")
+		r := supervised(t, 1, "inherit listen:"+socket+" ready gate:"+socket+".open die", "inherit ready die")
+		r.begin()
+		for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+			if c, err := net.Dial("unix", socket); err == nil {
+				_ = c.Close()
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("nobody listens")
+			}
+		}
+		var other net.Listener
+		if taken {
+			must(t, os.Remove(socket))
+			l, err := net.Listen("unix", socket)
+			must(t, err)
+			other = l
+		}
+		must(t, os.WriteFile(socket+".open", nil, 0o600))
+		e := r.end()
+		if e.err == nil || !strings.Contains(e.err.Error(), "giving up") {
+			t.Fatalf("%+v\n%s", e, r.log)
+		}
+		if _, err := os.Lstat(socket); (err == nil) != taken {
+			t.Errorf("somebody else has the name: %v; a look at it says %v", taken, err)
+		}
+		if taken {
+			must(t, other.Close())
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var successor = regexp.MustCompile(`the old one hands over" pid=(\d+)`)
+
+// TestStopWithDeadSuccessor: a worker has handed over to one that is dead, and the signal has come meanwhile.
+func TestStopWithDeadSuccessor(t *testing.T) {
+	r := supervised(t, 0, "inherit store:a ready stop", "inherit ready await", "inherit await")
+	r.begin()
+	r.signals <- syscall.SIGUSR2
+	r.await("the old one hands over")
+	pid, err := strconv.Atoi(successor.FindStringSubmatch(r.log.String())[1])
+	must(t, err)
+	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	r.signals <- syscall.SIGTERM
+	r.stops()
+	r.saw("kept ", "stopped", "kept a", "stopped")
+	if strings.Contains(r.log.String(), "handed over") {
+		t.Errorf("it is said to have been handed over:\n%s", r.log)
+	}
+}
+
+// TestStopDies: a worker that dies while it comes to its end has another one finish.
+func TestStopDies(t *testing.T) {
+	r := supervised(t, 0, "inherit store:a ready stop die", "inherit await")
+	r.begin()
+	r.signals <- syscall.SIGTERM
+	r.stops()
+	r.saw("kept ", "stopped", "kept a", "stopped")
+}
+
+// TestStopFails: a worker that has been told, and says by its status that it could not, has the last word.
+func TestStopFails(t *testing.T) {
+	r := supervised(t, 0, "inherit store:a ready stop exit:1", "inherit await")
+	r.begin()
+	r.signals <- syscall.SIGTERM
+	if e := r.end(); e.status != 1 || e.err != nil {
+		t.Fatalf("%+v\n%s", e, r.log)
+	}
+	r.saw("kept ", "stopped")
+}
+
+// TestStopTwice: a second signal ends everything at once, and one that is an echo of the first does not.
+func TestStopTwice(t *testing.T) {
+	r := supervised(t, 0, "inherit store:a ready deaf", "inherit await")
+	r.begin()
+	begun := time.Now()
+	var e result
+	for ended := false; !ended; {
+		r.signals <- syscall.SIGTERM
+		select {
+		case e = <-r.ended:
+			ended = true
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if took := time.Since(begun); took < 400*time.Millisecond || took > 5*time.Second {
+		t.Errorf("it has taken %v", took)
+	}
+	if e.err == nil || !strings.Contains(e.err.Error(), "second signal") {
+		t.Fatalf("%+v\n%s", e, r.log)
+	}
+	r.saw("kept ", "told to stop")
+}
+
+// TestStopLate: a worker that does not come to its end is waited for no longer than that.
+func TestStopLate(t *testing.T) {
+	r := supervisedFor(t, supervise.Options{StopTime: 300 * time.Millisecond}, "inherit store:a ready deaf", "inherit await")
+	r.begin()
+	r.signals <- syscall.SIGTERM
+	if e := r.end(); e.err == nil || !strings.Contains(e.err.Error(), "gave up after 300ms") {
+		t.Fatalf("%+v\n%s", e, r.log)
+	}
+	r.saw("kept ", "told to stop")
+}
