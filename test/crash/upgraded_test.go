@@ -13,8 +13,14 @@ import (
 	"github.com/pkg/errors"
 )
 
-// upgradeStall is how long half of the upgrades may keep a guest waiting, at most.
-const upgradeStall = 50 * time.Millisecond
+// How long half of the upgrades may keep a guest waiting, at most: in restarts, by which the machine's other work comes out, and
+// in a long run, which is to have the machine for itself, also by the clock. The ratio was 0.5 on a quiet machine, and up to
+// 0.9 on a busy one.
+const (
+	upgradeRatio     = 2.0
+	upgradeRatioLong = 1.0
+	upgradeStall     = 50 * time.Millisecond
+)
 
 // upgraded is a vublk whose worker is not killed, but replaced by another, of the next program in turn.
 type upgraded struct {
@@ -111,30 +117,43 @@ func quietly(m maker) maker {
 }
 
 // TestUpgrade replaces the worker under guests of each shape: by one of the same program, and by turns with one that was
-// built from another commit.
+// built from another commit. The control is the same supervisor with its worker killed, in turns with them, so that what the
+// machine does meanwhile meets both.
 func TestUpgrade(t *testing.T) {
 	t.Logf("VUBLK_SEED=%#x", lab.seed)
 	other, commit := otherCommit(t)
 	t.Log("the other commit is", commit)
 	var rows []*row
 	t.Cleanup(func() { printTable(t, rows) })
-	for i, m := range []mode{
+	modes := []mode{
 		{name: "vublk, upgrade", maker: quietly(upgrading(lab.vublk)), short: 4, long: 40, gentle: true, alive: true},
 		{name: "vublk, other commit", maker: quietly(upgrading(other, lab.vublk)), short: 4, long: 40, gentle: true, alive: true},
-	} {
-		all := &row{mode: m.name}
-		for j, s := range shapes {
+		{name: "vublk, restart", maker: resuming, short: 4, long: 40, alive: true},
+	}
+	all := make([]row, len(modes))
+	for j, s := range shapes {
+		for i, m := range modes {
 			r := &row{mode: m.name, shape: s}
 			rows = append(rows, r)
 			t.Run(fmt.Sprintf("%s,packed=%v,queues=%d", m.name, s.packed, s.queues), func(t *testing.T) {
 				m.campaign(t, r, lab.seed+uint64(i)<<48+uint64(j)<<32)
 			})
-			all.kills += r.kills
-			all.stalls = append(all.stalls, r.stalls...)
+			all[i].kills += r.kills
+			all[i].stalls = append(all[i].stalls, r.stalls...)
 		}
-		t.Logf("%s: %d upgrades, the longest time without a completion p50 %d ms, p99 %d ms, max %d ms",
-			m.name, all.kills, all.stall(0.5), all.stall(0.99), all.stall(1))
-		if p50 := all.stall(0.5); p50 > upgradeStall.Milliseconds() {
+	}
+	restart := all[len(modes)-1].stall(0.5)
+	for i, m := range modes {
+		r := &all[i]
+		p50 := r.stall(0.5)
+		ratio := float64(p50) / float64(max(restart, 1))
+		t.Logf("%s: %d times, the longest time without a completion p50 %d ms, p99 %d ms, max %d ms, p50 to the restarts' %.2f",
+			m.name, r.kills, p50, r.stall(0.99), r.stall(1), ratio)
+		switch {
+		case i == len(modes)-1:
+		case ratio > upgradeRatio, lab.long && ratio > upgradeRatioLong:
+			t.Errorf("%s: p50 %d ms, and of the restarts %d ms", m.name, p50, restart)
+		case lab.long && p50 > upgradeStall.Milliseconds():
 			t.Errorf("%s: p50 %d ms, want %v at most", m.name, p50, upgradeStall)
 		}
 	}
