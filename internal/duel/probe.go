@@ -29,7 +29,7 @@ const (
 	probeDepth    = 32
 	nearly        = 0.7 // of the best
 	// patience is how many rounds are held for one that is wanted, before the machine is given up.
-	patience = 4
+	patience = 6
 )
 
 // ErrDisturbed says that too few rounds were left.

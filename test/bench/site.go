@@ -102,7 +102,7 @@ func (s *site) anonymous(text string) string {
 func (s *site) load(depth int) bench.Config {
 	return bench.Config{
 		Queues: 1, Depth: depth, BlockSize: 4096, Batch: 8, CPUs: []int{s.driverCPU}, Seed: 1,
-		Duration: 500 * time.Millisecond, Warmup: 100 * time.Millisecond,
+		Duration: 250 * time.Millisecond, Warmup: 50 * time.Millisecond,
 	}
 }
 

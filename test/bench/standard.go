@@ -69,7 +69,7 @@ func (s *site) trio(name, title string, load bench.Config, disk func(label strin
 	dir := filepath.Join(s.disk, name)
 	return &entry{
 		Contest: duel.Contest{
-			Name: name, Title: title, Load: load, Rounds: 9, Control: [2]string{vublk, again},
+			Name: name, Title: title, Load: load, Rounds: 15, Control: [2]string{vublk, again},
 			Contestants: []duel.Contestant{
 				duel.Vublk(s.vublk, dir, vublk, s.backendCPU, disk(vublk)),
 				duel.Peer(s.qemu, dir, qemu, s.backendCPU, disk(qemu)),
