@@ -2,7 +2,12 @@ package iouring
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -142,6 +147,78 @@ func TestIOWQWorkers(t *testing.T) {
 			t.Fatalf("%d bounded, %d unbounded, %v; want 3 and 4", bounded, unbounded, err)
 		}
 	})
+}
+
+// TestIOWQAffinity has operations done that io_uring always leaves to io-wq threads, and looks where those may run. They
+// belong to a thread and outlive its rings, so each case has a thread of its own.
+func TestIOWQAffinity(t *testing.T) {
+	var may unix.CPUSet
+	must(t, unix.SchedGetaffinity(0, &may))
+	file := memfd(t, 1)
+	for cpu := range 1024 {
+		if !may.IsSet(cpu) {
+			continue
+		}
+		type answer struct {
+			cpus []string
+			err  error
+		}
+		got := make(chan answer, 1)
+		go func() {
+			runtime.LockOSThread() // the thread ends with this goroutine
+			cpus, err := fsyncOn(cpu, file)
+			got <- answer{cpus, err}
+		}()
+		if a := <-got; a.err != nil || !slices.Equal(a.cpus, []string{strconv.Itoa(cpu)}) {
+			t.Errorf("io-wq threads on CPUs %v, %v; want %d", a.cpus, a.err, cpu)
+		}
+	}
+}
+
+func fsyncOn(cpu int, file int32) ([]string, error) {
+	r, err := New(Options{Entries: 4})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	if err := r.Enable(); err != nil {
+		return nil, err
+	}
+	var one unix.CPUSet
+	one.Set(cpu)
+	if err := r.SetIOWQAffinity(one); err != nil {
+		return nil, err
+	}
+	r.SQE().Fsync(file, true)
+	if err := r.Enter(1); err != nil {
+		return nil, err
+	}
+	return ioThreads()
+}
+
+// ioThreads returns the CPUs of each io-wq thread that works for this thread.
+func ioThreads() (cpus []string, err error) {
+	files, err := filepath.Glob("/proc/self/task/*/status")
+	if err != nil {
+		return nil, err
+	}
+	mine := fmt.Sprintf("Name:\tiou-wrk-%d\n", unix.Gettid())
+	for _, f := range files {
+		status, err := os.ReadFile(f)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // has ended
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !strings.HasPrefix(string(status), mine) {
+			continue
+		}
+		_, list, _ := strings.Cut(string(status), "Cpus_allowed_list:\t")
+		list, _, _ = strings.Cut(list, "\n")
+		cpus = append(cpus, list)
+	}
+	return cpus, nil
 }
 
 func TestRegisterErrorsNameTheWayOut(t *testing.T) {

@@ -66,6 +66,13 @@ func registerSlice[T int32 | uint32 | Iovec](fd int, op registerOp, s []T) unix.
 	return errno
 }
 
+// registerCPUs is a register call with a set of CPUs; the kernel takes its size in bytes.
+func registerCPUs(fd int, op registerOp, set *unix.CPUSet) unix.Errno {
+	// Safe because the set is a bitmap without Go pointers, and the kernel is told its own size.
+	_, errno := register(fd, op, unsafe.Pointer(set), int(unsafe.Sizeof(*set)))
+	return errno
+}
+
 // registerProbeOps asks which operations the kernel has.
 func registerProbeOps(fd int, p *opProbe) unix.Errno {
 	// Safe because p has the kernel's layout and room for the number of operations that is passed.

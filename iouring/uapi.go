@@ -155,6 +155,7 @@ const (
 	registerFilesUpdate    registerOp = 6  // IORING_REGISTER_FILES_UPDATE
 	registerProbe          registerOp = 8  // IORING_REGISTER_PROBE
 	registerEnableRings    registerOp = 12 // IORING_REGISTER_ENABLE_RINGS
+	registerIOWQAffinity   registerOp = 17 // IORING_REGISTER_IOWQ_AFF
 	registerIOWQMaxWorkers registerOp = 19 // IORING_REGISTER_IOWQ_MAX_WORKERS
 	registerRingFDs        registerOp = 20 // IORING_REGISTER_RING_FDS
 	unregisterRingFDs      registerOp = 21 // IORING_UNREGISTER_RING_FDS
