@@ -6,15 +6,15 @@ import (
 	"time"
 
 	"github.com/pkg/errors"
-	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/iouring"
 )
 
 // PoolOptions are the choices about the workers of a process. The zero value of each field means its default.
 type PoolOptions struct {
-	Workers int // default: the CPUs that the process may run on
-	Slots   int // requests in flight a worker, default 1024
+	Workers int   // default: the number of CPUs, or else the CPUs that the process may run on
+	CPUs    []int // worker k runs on the kth of them only, and needs one; empty: wherever the kernel likes
+	Slots   int   // requests in flight a worker, default 1024
 	Poll    PollMode
 	Ring    iouring.Options
 	Log     *slog.Logger
@@ -36,8 +36,12 @@ type Pool struct {
 	closed   bool
 }
 
-// NewPool starts the workers. An *iouring.UnsupportedError says that this kernel, or a sandbox, does not allow it.
+// NewPool starts the workers. An *iouring.UnsupportedError says that this kernel, or a sandbox, does not allow it, a
+// *CPUError that the process may not use one of CPUs.
 func NewPool(o PoolOptions) (*Pool, error) {
+	if o.Workers == 0 {
+		o.Workers = len(o.CPUs)
+	}
 	if o.Workers == 0 {
 		o.Workers = allowedCPUs()
 	}
@@ -49,6 +53,9 @@ func NewPool(o PoolOptions) (*Pool, error) {
 	}
 	if o.Workers < 1 || o.Workers > maxWorkers {
 		return nil, errors.Errorf("%d workers: a process has 1 to %d", o.Workers, maxWorkers)
+	}
+	if len(o.CPUs) > 0 && o.Workers > len(o.CPUs) {
+		return nil, errors.Errorf("%d workers on %d CPUs: each has one of its own", o.Workers, len(o.CPUs))
 	}
 	if o.Ring.Entries == 0 {
 		o.Ring.Entries = uint32(min(o.Slots, 512))
@@ -125,13 +132,4 @@ func (p *Pool) addHome(d *Device) {
 func (p *Pool) removeHome(d *Device) {
 	w := d.homeWorker()
 	w.do(func() { w.homes[d.homeIndex] = nil })
-}
-
-// allowedCPUs counts the CPUs of the process's affinity mask.
-func allowedCPUs() int {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return 1
-	}
-	return max(set.Count(), 1)
 }

@@ -3,6 +3,7 @@ package blk
 import (
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -134,6 +135,7 @@ func (w *worker) run(ready chan<- error) {
 	defer close(w.pool.ended[w.id])
 	runtime.LockOSThread() // never unlocked: the ring belongs to the thread
 	debug.SetPanicOnFault(true)
+	nameThread("worker-" + strconv.Itoa(int(w.id)))
 	err := w.enable()
 	ready <- err
 	if err != nil {
@@ -160,9 +162,15 @@ func (w *worker) run(ready chan<- error) {
 // for one; with the kernel's default, 4 a CPU, a few disks that hang would stop all others.
 const ioThreads = 256
 
-// enable takes the ring into use on the calling thread.
+// enable takes the ring into use on the calling thread, on its CPU.
 func (w *worker) enable() error {
+	if err := w.pin(); err != nil {
+		return err
+	}
 	if err := w.ring.Enable(); err != nil {
+		return err
+	}
+	if err := w.pinIOThreads(); err != nil {
 		return err
 	}
 	if err := w.ring.SetIOWQWorkers(ioThreads, 0); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"strconv"
 
+	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/internal/export"
 )
 
@@ -43,6 +44,22 @@ func (n *workerCount) Set(value string) error {
 }
 
 func (n *workerCount) Type() string { return "N" }
+
+// cpuList is the flag --cpus; empty: not given.
+type cpuList []int
+
+func (l *cpuList) String() string { return blk.FormatCPUs(*l) }
+
+func (l *cpuList) Set(value string) error {
+	cpus, err := blk.ParseCPUs(value)
+	if err != nil {
+		return &export.OptionError{Option: "--cpus", Value: value, Reason: err.Error(), Remedy: "write numbers and ranges, such as 0-3,8"}
+	}
+	*l = cpus
+	return nil
+}
+
+func (l *cpuList) Type() string { return "LIST" }
 
 // pollMode is the flag --poll, which the registry reads.
 type pollMode string

@@ -46,6 +46,9 @@ const serveExample = `  # one disk
   # how fast can it be? no disk at all, workers that poll
   vublk serve --socket-path=vm.sock --store=null:1GiB --workers=1 --poll=50us
 
+  # two workers on CPUs that nobody else uses
+  vublk serve --socket-path=vm.sock --blk-file=disk.raw --cpus=2,3
+
   # make a disk larger while its guest runs: truncate -s 40G disk.raw, then kill -HUP its process
   vublk serve --socket-path=vm.sock --blk-file=disk.raw
 
@@ -63,6 +66,7 @@ type serveFlags struct {
 	single  export.Definition
 	exports []string
 	workers int
+	cpus    []int
 	poll    string
 	super   *cli.SuperviseOptions
 	take    bool
@@ -84,7 +88,8 @@ func serveCommand(stderr io.Writer) *cobra.Command {
 			return err
 		}
 		o := cli.ServeOptions{
-			Definitions: definitions, Where: where, TakeOver: f.take, Workers: f.workers, Poll: f.poll, Log: f.log, Stderr: stderr,
+			Definitions: definitions, Where: where, TakeOver: f.take, Workers: f.workers, CPUs: f.cpus, Poll: f.poll,
+			Log: f.log, Stderr: stderr,
 		}
 		if f.super.Wanted() {
 			return cli.Supervise(f.super, o)
@@ -105,9 +110,10 @@ func (f *serveFlags) add(flags *pflag.FlagSet) {
 
 	const process = "Process"
 	flags.Var((*workerCount)(&f.workers), "workers", "threads that do the I/O of all exports (default: the CPUs we may run on)")
+	flags.Var((*cpuList)(&f.cpus), "cpus", "run each worker on a CPU of its own: the first one of this list, the second, …; LIST is like 0-3,8")
 	f.poll = "auto"
 	flags.Var((*pollMode)(&f.poll), "poll", "how long an idle worker looks for work before it sleeps; DURATION is like 50us")
-	cli.Group(flags, process, "workers", "poll")
+	cli.Group(flags, process, "workers", "cpus", "poll")
 	f.super = cli.AddSuperviseOptions(flags)
 	flags.BoolVar(&f.take, "take-over", false, "take the exports over from the vublk that serves them now, without their guests' noticing")
 	cli.Group(flags, process, "take-over")

@@ -33,7 +33,8 @@ type ServeOptions struct {
 	Definitions []export.Definition
 	Where       string // where the options were written, for messages: "--", "--export "
 	TakeOver    bool   // the exports are served by another process, which gives them up
-	Workers     int    // 0: the CPUs this process may run on
+	Workers     int    // 0: as many as CPUs, or as this process may run on
+	CPUs        []int  // of the workers; empty: wherever the kernel likes
 	Poll        string
 	Log         *LogOptions
 	Stderr      io.Writer
@@ -61,6 +62,9 @@ type server struct {
 // Serve runs the exports until SIGTERM or SIGINT, or until all of them have ended by themselves. The error it returns
 // knows its exit status.
 func Serve(o ServeOptions) error {
+	if o.Workers == 0 {
+		o.Workers = len(o.CPUs)
+	}
 	if o.Workers == 0 {
 		o.Workers = runtime.NumCPU()
 	}
@@ -105,7 +109,8 @@ func (s *server) start() error {
 		return err
 	}
 	registry, err := export.NewRegistry(export.RegistryOptions{
-		Workers: s.o.Workers, Poll: s.o.Poll, Trace: s.o.Log.trace, Log: s.log, Holder: s.holder, Changed: s.tidier.note,
+		Workers: s.o.Workers, CPUs: s.o.CPUs, Poll: s.o.Poll, Trace: s.o.Log.trace, Log: s.log, Holder: s.holder,
+		Changed: s.tidier.note,
 	})
 	if err != nil {
 		return Usage(export.Under("--", err))

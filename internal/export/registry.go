@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -17,7 +18,8 @@ import (
 
 // RegistryOptions are the choices about a whole process.
 type RegistryOptions struct {
-	Workers int    // threads that do I/O for all exports
+	Workers int    // threads that do I/O for all exports; 0: one for each of CPUs, or for each CPU this process may run on
+	CPUs    []int  // where they run, one on each; empty: wherever the kernel likes
 	Poll    string // how long a worker looks for work before it sleeps: auto, off or a duration
 	Trace   bool   // log each vhost-user message
 	Log     *slog.Logger
@@ -49,7 +51,18 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 	if err != nil {
 		return nil, &OptionError{Option: "poll", Value: o.Poll, Reason: err.Error()}
 	}
-	pool, err := blk.NewPool(blk.PoolOptions{Workers: o.Workers, Poll: poll, Log: o.Log})
+	if n := len(o.CPUs); n > 0 && o.Workers > n {
+		return nil, &OptionError{
+			Option: "workers", Value: strconv.Itoa(o.Workers), Reason: "each worker has a CPU of its own in cpus=" + blk.FormatCPUs(o.CPUs),
+			Remedy: "take 1 to " + strconv.Itoa(n) + ", or name more CPUs",
+		}
+	}
+	pool, err := blk.NewPool(blk.PoolOptions{Workers: o.Workers, CPUs: o.CPUs, Poll: poll, Log: o.Log})
+	if cpu := (*blk.CPUError)(nil); errors.As(err, &cpu) {
+		return nil, &OptionError{
+			Option: "cpus", Value: blk.FormatCPUs(o.CPUs), Reason: cpu.Error(), Remedy: "leave it out, or change the process's cpuset",
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
