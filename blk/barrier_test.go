@@ -76,7 +76,15 @@ func TestBarriers(t *testing.T) {
 		name            string
 		ring            virtio.Features
 		queues, workers int
-	}{{"split/1x1", splitRing, 1, 1}, {"packed/4x1", packedRing, 4, 1}, {"split/4x3", splitRing, 4, 3}, {"packed/4x2", packedRing, 4, 2}} {
+		moves           bool
+	}{
+		{"split/1x1", splitRing, 1, 1, false},
+		{"packed/4x1", packedRing, 4, 1, false},
+		{"split/4x3", splitRing, 4, 3, false},
+		{"packed/4x2", packedRing, 4, 2, false},
+		{"split/4x3, moving", splitRing, 4, 3, true},
+		{"packed/4x2, moving", packedRing, 4, 2, true},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := &witness{goDisk: goDisk{data: make([]byte, mib)}}
 			r := newRig(t, d, rigOptions{ring: c.ring, queues: c.queues, pool: blk.PoolOptions{Workers: c.workers, Slots: 64}})
@@ -85,6 +93,10 @@ func TestBarriers(t *testing.T) {
 			loads := make([]*barrierLoad, c.queues)
 			for q := range loads {
 				loads[q] = newBarrierLoad(r, q, rand.New(rand.NewPCG(seed, uint64(q))))
+			}
+			if c.moves {
+				m := startMover(t, r.dev, c.queues, c.workers)
+				defer m.wantMoves(5)
 			}
 			done := make(chan error, c.queues)
 			for _, l := range loads {

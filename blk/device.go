@@ -188,6 +188,7 @@ func (d *Device) StartQueue(i int, vq *virtio.Queue) error {
 	q := &queue{vq: vq, dev: d, w: w, index: i, held: d.held, gen: newGeneration(d.table)}
 	d.queues[i] = q
 	w.do(func() { w.addQueue(q) })
+	d.opt.Log.Debug("queue placed", "queue", i, "worker", w.id)
 	return nil
 }
 
@@ -212,14 +213,16 @@ func (d *Device) queue(i int) *queue {
 
 // StopQueue ends the service of queue i and returns where it stopped, when none of its requests is in flight any more.
 func (d *Device) StopQueue(i int) (virtio.Base, error) {
+	told := make(chan stopResult, 1)
 	d.mu.Lock()
 	q := d.queue(i)
+	if q != nil {
+		q.w.do(func() { q.w.stopQueue(q, told) })
+	}
 	d.mu.Unlock()
 	if q == nil {
 		return 0, errors.Errorf("queue %d is not started", i)
 	}
-	told := make(chan stopResult, 1)
-	q.w.do(func() { q.w.stopQueue(q, told) })
 	r := <-told // without the mutex: a hung disk must not hide what is in flight
 	d.mu.Lock()
 	d.queues[i] = nil

@@ -132,6 +132,9 @@ func (m *logModel) round() {
 	for q := range m.drivers { // all of them, before any is waited for
 		m.must(func() error { _, err := m.drivers[q].Publish(); return err })
 	}
+	if workers := m.pool.Workers(); workers > 1 {
+		m.dev.Move(m.rnd.IntN(len(m.drivers)), m.rnd.IntN(workers))
+	}
 	for q := range m.drivers {
 		for range sent[q] {
 			m.rig.next(q)

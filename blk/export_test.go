@@ -77,3 +77,76 @@ const PromptMax = promptMax
 
 // MemGrain is the unit in which a Mem remembers what was written.
 const MemGrain = memGrain
+
+// Move takes queue i to a worker as the balancer does, and tells whether it is there now.
+func (d *Device) Move(i, worker int) bool {
+	d.mu.Lock()
+	q := d.queue(i)
+	d.mu.Unlock()
+	return q != nil && d.pool.move(q, d.pool.workers[worker])
+}
+
+// Moving tells whether queue i is on its way: it fetches nothing.
+func (d *Device) Moving(i int) (moving bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.queue(i); q != nil {
+		q.w.do(func() { moving = q.moving })
+	}
+	return moving
+}
+
+// WorkerOf is where queue i is served, -1: nowhere.
+func (d *Device) WorkerOf(i int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.queue(i); q != nil {
+		return int(q.w.id)
+	}
+	return -1
+}
+
+// WorkersQueues is how many queues each worker serves, and how many devices have queues there.
+func (p *Pool) WorkersQueues() (queues, devices []int) {
+	for _, w := range p.workers {
+		w.do(func() { queues, devices = append(queues, len(w.queues)), append(devices, w.devices) })
+	}
+	return queues, devices
+}
+
+// MovePatience is how long a move waits for what is in flight.
+const MovePatience = movePatience
+
+// LoadOf describes a worker to ChooseMove: its load, and how many requests each of its queues has completed.
+type LoadOf struct {
+	Load      float64
+	Completed []uint64
+}
+
+// ChooseMove is what the balancer decides: the queue'th of worker from moves to worker to.
+func ChooseMove(workers []LoadOf) (from, queueIndex, to int, found bool) {
+	loads := make([]workerLoad, len(workers))
+	for i, l := range workers {
+		loads[i] = workerLoad{w: &worker{id: int32(i)}, load: l.Load}
+		for n, c := range l.Completed {
+			loads[i].queues = append(loads[i].queues, queueLoad{&queue{index: n}, c})
+			loads[i].all += c
+		}
+	}
+	m, found := chooseMove(loads)
+	if !found {
+		return 0, 0, 0, false
+	}
+	return int(m.from.id), m.queue.index, int(m.to.id), true
+}
+
+// Loads is how busy each worker was when it last looked; 0: not lately.
+func (p *Pool) Loads() (loads []float64) {
+	for _, w := range p.workers {
+		loads = append(loads, w.meter.recent(time.Since(p.start)))
+	}
+	return loads
+}
+
+// BusyLoad is from which load on a worker has too much to do.
+const BusyLoad = busyLoad

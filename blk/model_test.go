@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vublk/vublk/blk"
@@ -104,6 +105,9 @@ type model struct {
 	seed  uint64
 	want  []byte
 	areas []guestmem.GPA // by queue
+
+	barriers bool         // some requests have the flag
+	fenced   atomic.Int64 // those that had it
 }
 
 const modelArea = 512 * kib
@@ -149,6 +153,10 @@ func (m *model) expect(q int, rnd *rand.Rand, kind blk.RequestType, sector uint6
 	at := m.areas[q] + guestmem.GPA(rnd.IntN(600))
 	ram, d := m.r.mem, m.r.drivers[q]
 	readable := append(header(kind, sector), out...)
+	if m.barriers && rnd.IntN(10) == 0 {
+		readable = append(header(kind|barrier, sector), out...)
+		m.fenced.Add(1)
+	}
 	ram.Write(at, readable)
 	back := at + guestmem.GPA(len(readable)+rnd.IntN(600))
 	clear(ram.Bytes(back, uint64(len(in))))

@@ -10,16 +10,8 @@ import (
 // addQueue begins to serve a queue. The ring is looked at without waiting for a kick: one may have been read by a
 // predecessor that died. The driver is called once: so may a call have been lost.
 func (w *worker) addQueue(q *queue) {
-	q.w = w
-	q.done = newSlotList()
-	q.gate = &q.dev.gates[w.id]
-	w.queues = append(w.queues, q)
-	if q.gate.queues++; q.gate.queues == 1 {
-		w.setDevices(w.devices + 1)
-	}
-	w.armKick(q)
+	w.place(q)
 	_ = q.vq.Notify() // a call descriptor that cannot be written is the front-end's loss
-	w.heat(q)
 }
 
 // update runs f on a queue whose configuration changes, and looks at the queue again.
@@ -37,16 +29,20 @@ func (w *worker) update(q *queue, f func(*virtio.Queue)) {
 // stopQueue stops fetching; told learns the ring's base when nothing is in flight any more.
 func (w *worker) stopQueue(q *queue, told chan<- stopResult) {
 	q.stopping, q.stopped = true, told
+	if q.moving {
+		w.stay(q)
+	}
 	w.disarmKick(q)
 	if q.hot && !q.vq.Recovering() {
 		q.hot = false
 		w.hot = slices.DeleteFunc(w.hot, func(other *queue) bool { return other == q })
 	}
-	w.settleStop(q)
+	w.settleQueue(q)
 }
 
-// settleStop completes a stop when the queue's last request has ended.
-func (w *worker) settleStop(q *queue) {
+// settleQueue completes what waits for the queue's last request to end: a stop, or the first half of a move.
+func (w *worker) settleQueue(q *queue) {
+	w.settleMove(q)
 	if q.stopped == nil || !q.drained() {
 		return
 	}
@@ -60,10 +56,7 @@ func (w *worker) settleStop(q *queue) {
 		err = nil // broken: where it stopped is all there is to say
 	}
 	q.gen.retire()
-	if q.gate.queues--; q.gate.queues == 0 {
-		w.setDevices(w.devices - 1)
-	}
-	w.queues = slices.DeleteFunc(w.queues, func(other *queue) bool { return other == q })
+	w.remove(q)
 	q.stopped <- stopResult{base, err} // buffered
 	q.stopped = nil
 }

@@ -31,6 +31,8 @@ type Pool struct {
 	workers []*worker
 	ended   []chan struct{} // closed when the worker's goroutine has returned
 
+	balancer *balancer
+
 	mu       sync.Mutex
 	nextHome int32
 	closed   bool
@@ -64,12 +66,14 @@ func NewPool(o PoolOptions) (*Pool, error) {
 		o.Ring.CQEntries = uint32(4 * o.Slots) // slots, fdatasyncs, and a kick of each of many queues
 	}
 	p := &Pool{opt: o, poll: o.Poll, start: time.Now()}
+	p.balancer = newBalancer(p)
 	for i := range o.Workers {
 		if err := p.startWorker(int32(i)); err != nil {
 			_ = p.Close()
 			return nil, errors.Wrapf(err, "start worker %d", i)
 		}
 	}
+	p.balancer.start()
 	return p, nil
 }
 
@@ -99,6 +103,7 @@ func (p *Pool) Close() error {
 	if closed {
 		return nil
 	}
+	p.balancer.stop()
 	for i, w := range p.workers {
 		w.do(func() { w.quit = true })
 		<-p.ended[i]

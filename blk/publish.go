@@ -47,7 +47,7 @@ func (w *worker) publish() {
 			w.forget(s)
 		}
 		w.heat(q)
-		w.settleStop(q)
+		w.settleQueue(q)
 	}
 	w.publishing = w.publishing[:0]
 }
@@ -116,5 +116,5 @@ func (w *worker) breakQueue(q *queue, err error) {
 	if fault := (*guestmem.FaultError)(nil); errors.As(err, &fault) {
 		q.dev.opt.Fail(err)
 	}
-	w.settleStop(q)
+	w.settleQueue(q)
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/vublk/vublk/virtio/guestmem"
 )
 
-// queue is a virtqueue on its worker: after its start nobody but that worker touches it.
+// queue is a virtqueue on its worker: after its start nobody but that worker touches it. w changes under the device's
+// mutex only.
 type queue struct {
 	vq    *virtio.Queue
 	dev   *Device
@@ -28,8 +29,11 @@ type queue struct {
 	stopping   bool              // no more fetching
 	ended      bool              // its stop was answered: hands off
 	stopped    chan<- stopResult // while stopping: told when nothing is in flight
+	moving     bool              // no more fetching here: see move.go
+	empty      chan<- struct{}   // while moving: closed when nothing is in flight
 	gate       *gate
 	count      queueCounters
+	balance    balanceState
 }
 
 // stopResult is what a stopped queue leaves behind.
@@ -76,7 +80,7 @@ func (q *queue) serving() bool {
 	if q.ended {
 		return false
 	}
-	return (!q.stopping || q.vq.Recovering()) && !q.held && !q.gate.held && q.vq.Live()
+	return (!q.stopping || q.vq.Recovering()) && !q.moving && !q.held && !q.gate.held && q.vq.Live()
 }
 
 // drained tells whether a stop may be answered: nothing is in flight, and what a predecessor had in flight has been done

@@ -40,6 +40,7 @@ const clockEvery = 32
 // spin looks at everything that can bring work, without a system call, for the polling window.
 func (w *worker) spin() (found bool) {
 	l, err := w.spinGuarded()
+	w.meter.spun += l.spent
 	if err != nil {
 		w.breakQueue(w.looking, err)
 		return true

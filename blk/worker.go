@@ -69,6 +69,7 @@ type worker struct {
 	sleeping atomic.Bool
 
 	poller poller
+	meter  loadMeter
 	now    time.Duration // since the pool's start; read once a turn
 	quit   bool
 }
@@ -137,12 +138,16 @@ func (w *worker) run(ready chan<- error) {
 	debug.SetPanicOnFault(true)
 	nameThread("worker-" + strconv.Itoa(int(w.id)))
 	err := w.enable()
+	w.meter.begin(w.pool.opt.Workers)
 	ready <- err
 	if err != nil {
 		return
 	}
 	for {
 		w.now = time.Since(w.pool.start)
+		if w.now >= w.meter.due {
+			w.lookAtLoad()
+		}
 		if w.runMail(); w.quit {
 			return
 		}
@@ -191,6 +196,7 @@ func (w *worker) close() {
 		_ = w.mem.arena.Close()
 	}
 	_ = w.mail.bell.Close()
+	w.meter.close()
 }
 
 // fetch takes requests out of the hot queues. It returns whether there are more.

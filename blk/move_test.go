@@ -1,0 +1,413 @@
+package blk_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/virtio"
+)
+
+// mover moves the queues of a device at random until it is stopped.
+type mover struct {
+	t               *testing.T
+	dev             *blk.Device
+	queues, workers int
+	stop            chan struct{}
+	ended           sync.WaitGroup
+	moved, stayed   atomic.Int64
+}
+
+func startMover(t *testing.T, dev *blk.Device, queues, workers int) *mover {
+	m := &mover{t: t, dev: dev, queues: queues, workers: workers, stop: make(chan struct{})}
+	m.ended.Go(func() {
+		for {
+			select {
+			case <-m.stop:
+				return
+			default:
+			}
+			if dev.Move(rand.IntN(queues), rand.IntN(workers)) {
+				m.moved.Add(1)
+			} else {
+				m.stayed.Add(1)
+			}
+		}
+	})
+	return m
+}
+
+func (m *mover) end() {
+	close(m.stop)
+	m.ended.Wait()
+}
+
+// wantMoves ends it, and fails the test when it has not moved queues n times.
+func (m *mover) wantMoves(n int64) {
+	m.t.Helper()
+	m.end()
+	m.t.Logf("%d moves, %d times it stayed", m.moved.Load(), m.stayed.Load())
+	if m.moved.Load() < n {
+		m.t.Error("the queues have hardly moved")
+	}
+}
+
+// controls does to a device what sessions and operators do to it, at random, until it is stopped.
+type controls struct {
+	r     *rig
+	stop  chan struct{}
+	ended sync.WaitGroup
+	done  map[string]int
+}
+
+func startControls(r *rig, queues int) *controls {
+	c := &controls{r: r, stop: make(chan struct{}), done: map[string]int{}}
+	c.ended.Go(func() {
+		for {
+			select {
+			case <-c.stop:
+				return
+			case <-time.After(time.Duration(rand.IntN(2000)) * time.Microsecond): // the load must come on, too
+			}
+			name, f := c.pick(rand.IntN(queues))
+			f()
+			c.done[name]++
+		}
+	})
+	return c
+}
+
+func (c *controls) pick(q int) (string, func()) {
+	r := c.r
+	switch rand.IntN(9) {
+	case 0:
+		return "memory", func() {
+			next, err := r.mem.Table()
+			if err != nil {
+				r.t.Error(err)
+				return
+			}
+			if err := r.dev.SetMemory(next); err != nil {
+				r.t.Error(err)
+			}
+			r.table.Release()
+			r.table = next
+		}
+	case 1:
+		return "restart", func() {
+			base, err := r.dev.StopQueue(q)
+			if err != nil {
+				r.t.Error(err)
+				return
+			}
+			r.startAt(q, base)
+		}
+	case 2:
+		return "held", func() {
+			r.dev.SetHeld(true)
+			r.dev.SetHeld(false)
+		}
+	case 3:
+		return "disabled", func() {
+			for _, on := range []bool{false, true} {
+				if err := r.dev.UpdateQueue(q, func(vq *virtio.Queue) { vq.SetEnabled(on) }); err != nil {
+					r.t.Error(err)
+				}
+			}
+		}
+	case 4:
+		return "features", func() {
+			if err := r.dev.SetFeatures(uint64(allFeatures &^ blk.FeatureConfigWCE)); err != nil {
+				r.t.Error(err)
+			}
+		}
+	case 5:
+		return "resize", func() {
+			if _, _, err := r.dev.Resize(false); err != nil {
+				r.t.Error(err)
+			}
+		}
+	case 6:
+		return "counters", func() { _, _ = r.dev.Completed(), r.dev.Stats() }
+	case 7:
+		return "pending", func() { _ = r.pool.Pending() }
+	}
+	return "flush", func() {
+		if err := r.dev.Flush(); err != nil {
+			r.t.Error(err)
+		}
+	}
+}
+
+func (c *controls) end() {
+	close(c.stop)
+	c.ended.Wait()
+}
+
+// TestModelMoves is TestModel with barriers, while the queues move between workers all the time and everything else happens
+// to the device that may happen to it. At the end everything has been answered once, counted once, and given back.
+func TestModelMoves(t *testing.T) {
+	const queues, workers, requests, slots = 4, 3, 300, 64
+	for _, disk := range modelDisks() {
+		for name, ring := range map[string]virtio.Features{
+			"split": splitRing | virtio.FeatureEventIdx, "packed": packedRing | virtio.FeatureEventIdx,
+		} {
+			t.Run(disk.name+"/"+name, func(t *testing.T) {
+				d, path := disk.open(t)
+				disk.opt.MaxDiscardSegs = 4
+				r := newRig(t, d, rigOptions{
+					ring: ring, queues: queues, device: disk.opt, pool: blk.PoolOptions{Workers: workers, Slots: slots},
+				})
+				m := &model{r: r, seed: rand.Uint64(), want: make([]byte, modelSize), barriers: true}
+				t.Logf("seed %#x", m.seed)
+				for range queues {
+					m.alloc()
+				}
+				controls, mover := startControls(r, queues), startMover(t, r.dev, queues, workers)
+				made := 0
+				for mover.moved.Load() < 20 && !t.Failed() {
+					m.seed++
+					done := make(chan error, queues)
+					for q := range queues {
+						go func() { done <- m.run(q, queues, requests) }()
+					}
+					for range queues {
+						if err := <-done; err != nil {
+							t.Error(err)
+						}
+					}
+					made += queues * requests
+				}
+				controls.end()
+				mover.wantMoves(20)
+				t.Logf("meanwhile: %v", controls.done)
+				m.checkMoved(queues, workers, made, slots)
+				m.compare(path)
+			})
+		}
+	}
+}
+
+// checkMoved compares the device's books with what has been done.
+func (m *model) checkMoved(queues, workers, made, slots int) {
+	m.r.t.Helper()
+	s := m.r.dev.Stats()
+	if n := s.Read.Requests + s.Write.Requests + s.Flush.Requests + s.WriteZeroes.Requests; n != uint64(made) ||
+		s.IOErrors != 0 || s.BrokenQueues != 0 {
+		m.r.t.Errorf("%d requests counted, want %d: %+v", n, made, s)
+	}
+	if int64(s.Barriers) != m.fenced.Load() || s.Barriers == 0 {
+		m.r.t.Errorf("%d barriers counted, want %d", s.Barriers, m.fenced.Load())
+	}
+	placed, devices := m.r.pool.WorkersQueues()
+	sum := 0
+	for i, n := range placed {
+		sum += n
+		if want := min(n, 1); devices[i] != want {
+			m.r.t.Errorf("worker %d has %d queues and counts %d devices", i, n, devices[i])
+		}
+	}
+	if sum != queues {
+		m.r.t.Errorf("%v queues on the workers, want %d", placed, queues)
+	}
+	if free, buffers := m.r.pool.Unused(); free != workers*slots || buffers != workers*blk.BufferCount {
+		m.r.t.Errorf("%d slots and %d buffers are free, want %d and %d", free, buffers, workers*slots, workers*blk.BufferCount)
+	}
+}
+
+// TestMoveLosesNoKick: a driver that sleeps gets its answer, whichever worker was asked for it. One request at a time, so
+// each is a kick, and each may come in the middle of a move.
+func TestMoveLosesNoKick(t *testing.T) {
+	for name, ring := range map[string]virtio.Features{"split": splitRing, "event index": splitRing | virtio.FeatureEventIdx, "packed": packedRing} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, blk.NewNull(mib), rigOptions{ring: ring, pool: blk.PoolOptions{Workers: 2}})
+			m := startMover(t, r.dev, 1, 2)
+			n := uint64(0)
+			for deadline := time.Now().Add(waitLong); m.moved.Load() < 300 && time.Now().Before(deadline); n++ {
+				r.read(0, 0, 512)
+			}
+			m.wantMoves(300)
+			if s := r.dev.Stats(); s.Read.Requests != n || r.dev.Completed() != n {
+				t.Errorf("%d requests, %d completed; want %d", s.Read.Requests, r.dev.Completed(), n)
+			}
+		})
+	}
+}
+
+// TestMoveWithoutKick: a queue that is looked at by the clock is so on the other worker, too.
+func TestMoveWithoutKick(t *testing.T) {
+	r := newRig(t, blk.NewNull(mib), rigOptions{pool: blk.PoolOptions{Workers: 2}})
+	r.restartWithKick(0, -1)
+	for i := range 10 {
+		to := (r.dev.WorkerOf(0) + 1) % 2
+		if !r.dev.Move(0, to) || r.dev.WorkerOf(0) != to {
+			t.Fatalf("move %d: on worker %d, want %d", i, r.dev.WorkerOf(0), to)
+		}
+		r.read(0, 0, 4096)
+	}
+}
+
+// TestHungDiskKeepsItsQueue: a move waits for what is in flight only so long. Then the queue goes on where it is; nobody
+// who controls the device has to wait for the disk meanwhile.
+func TestHungDiskKeepsItsQueue(t *testing.T) {
+	fd, feed := newHung(t)
+	r := newRig(t, fdDisk{fd: fd, size: mib}, rigOptions{pool: blk.PoolOptions{Workers: 2}})
+	home := r.dev.WorkerOf(0)
+	r.addReads(0, 1, r.data)
+	eventually(t, "the read hangs", func() bool { return len(r.pool.Pending()) == 1 })
+
+	moved := make(chan bool, 1)
+	begin := time.Now()
+	go func() {
+		for m := false; ; { // one does not begin while the session is at work
+			begin := time.Now()
+			if m = r.dev.Move(0, 1-home); m || time.Since(begin) >= blk.MovePatience {
+				moved <- m
+				return
+			}
+		}
+	}()
+	controlled := 0
+	for over := false; !over; controlled++ {
+		next, err := r.mem.Table()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.must(func() error { return r.dev.SetMemory(next) })
+		r.table.Release()
+		r.table = next
+		r.dev.SetHeld(true)
+		r.dev.SetHeld(false)
+		_ = r.dev.Stats()
+		select {
+		case m := <-moved:
+			if over = true; m || r.dev.WorkerOf(0) != home {
+				t.Errorf("moved: %v, on worker %d, want %d", m, r.dev.WorkerOf(0), home)
+			}
+		default:
+		}
+	}
+	if d := time.Since(begin); d < blk.MovePatience || controlled < 5 {
+		t.Errorf("given up after %v, controlled %d times", d, controlled)
+	}
+	r.addReads(0, 1, r.data+4096)
+	eventually(t, "it fetches again", func() bool { return len(r.pool.Pending()) == 2 })
+	feed(1024)
+}
+
+// beginMove has queue 0 leave its worker while a request of it hangs, and returns where the end of the move will be told.
+func (r *rig) beginMove(to int) <-chan bool {
+	r.t.Helper()
+	moved := make(chan bool, 1)
+	for deadline := time.Now().Add(waitLong); ; {
+		go func() { moved <- r.dev.Move(0, to) }()
+		for time.Now().Before(deadline) && len(moved) == 0 {
+			if r.dev.Moving(0) {
+				return moved
+			}
+		}
+		select {
+		case <-moved: // it was over before it was seen, or had not begun because somebody asked
+		default:
+			r.t.Fatal("it never moves")
+		}
+	}
+}
+
+// TestMoveSeesWhatCameMeanwhile: what a driver makes available during a move is found, by the new worker, and by the old one
+// when the move is given up. The kick is one that nobody has ever given, so that only a look at the ring can find it.
+func TestMoveSeesWhatCameMeanwhile(t *testing.T) {
+	poll, err := blk.ParsePoll("10ms") // a worker that polls has asked the driver not to kick
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, hangs := range map[string]bool{"moved": false, "given up": true} {
+		t.Run(name, func(t *testing.T) {
+			fd, feed := newHung(t)
+			r := newRig(t, fdDisk{fd: fd, size: mib}, rigOptions{pool: blk.PoolOptions{Workers: 2, Poll: poll}})
+			kick, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.restartWithKick(0, kick)
+			r.addReads(0, 1, r.data)
+			eventually(t, "the read hangs", func() bool { return len(r.pool.Pending()) == 1 })
+			home := r.dev.WorkerOf(0)
+			moved := r.beginMove(1 - home)
+			r.addReads(0, 1, r.data+4096)
+			if !hangs {
+				feed(512)
+			}
+			if m := <-moved; m == hangs {
+				t.Errorf("moved: %v", m)
+			}
+			if hangs {
+				eventually(t, "it is fetched", func() bool { return len(r.pool.Pending()) == 2 })
+				feed(512)
+			}
+			feed(512)
+			for range 2 {
+				if c := r.next(0); c.Len != 513 {
+					t.Errorf("used %d", c.Len)
+				}
+			}
+			t.Logf("%d kicks", r.dev.Stats().Kicks)
+		})
+	}
+}
+
+// TestStopEndsAMove: at once, although the disk hangs, and the stop is answered when it does so no more.
+func TestStopEndsAMove(t *testing.T) {
+	fd, feed := newHung(t)
+	r := newRig(t, fdDisk{fd: fd, size: mib}, rigOptions{pool: blk.PoolOptions{Workers: 2}})
+	r.addReads(0, 1, r.data)
+	eventually(t, "the read hangs", func() bool { return len(r.pool.Pending()) == 1 })
+	moved := r.beginMove(1 - r.dev.WorkerOf(0))
+	stopped := make(chan virtio.Base, 1)
+	go func() {
+		base, err := r.dev.StopQueue(0)
+		if err != nil {
+			t.Error(err)
+		}
+		stopped <- base
+	}()
+	if <-moved || r.dev.Moving(0) {
+		t.Error("it has moved, or is on its way still")
+	}
+	feed(512)
+	base := <-stopped
+	if queues, devices := r.pool.WorkersQueues(); slices.Max(queues) != 0 || slices.Max(devices) != 0 {
+		t.Errorf("%v queues of %v devices are left", queues, devices)
+	}
+	r.startAt(0, base)
+	r.addReads(0, 1, r.data)
+	feed(512)
+	for range 2 {
+		r.next(0)
+	}
+}
+
+// TestMoveOfHeldQueue: it stays held, and goes on where it is then.
+func TestMoveOfHeldQueue(t *testing.T) {
+	r := newRig(t, blk.NewNull(mib), rigOptions{pool: blk.PoolOptions{Workers: 2}})
+	r.dev.SetHeld(true)
+	r.addReads(0, 1, r.data)
+	to := 1 - r.dev.WorkerOf(0)
+	if !r.dev.Move(0, to) {
+		t.Fatal("a held queue does not move")
+	}
+	time.Sleep(20 * time.Millisecond)
+	if _, ok, _ := r.drivers[0].Reap(); ok {
+		t.Error("a held queue was served")
+	}
+	r.dev.SetHeld(false)
+	if c := r.next(0); c.Len != 513 || r.dev.WorkerOf(0) != to {
+		t.Errorf("used %d on worker %d", c.Len, r.dev.WorkerOf(0))
+	}
+}
