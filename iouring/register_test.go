@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
@@ -193,7 +194,13 @@ func fsyncOn(cpu int, file int32) ([]string, error) {
 	if err := r.Enter(1); err != nil {
 		return nil, err
 	}
-	return ioThreads()
+	// A thread is there to be seen before the kernel puts it where it belongs, and another one may just be coming.
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		cpus, err := ioThreads()
+		if cpus = slices.Compact(cpus); err != nil || slices.Equal(cpus, []string{strconv.Itoa(cpu)}) || time.Now().After(deadline) {
+			return cpus, err
+		}
+	}
 }
 
 // ioThreads returns the CPUs of each io-wq thread that works for this thread.
