@@ -13,11 +13,22 @@ import (
 // ceilingSectors is the size of the disk that is not there: 1 GiB.
 const ceilingSectors = 1 << 21
 
-// Ceiling measures the generator itself: c with polling drivers, against a device on CPU deviceCPU (negative: any) that
-// answers each chain without reading the request. It costs what any device costs the driver, the cache lines that move
-// between two CPUs included, and nothing more.
+// SelfLoop measures the generator itself: c with polling drivers, each of which, when nothing is complete, answers its
+// chains by itself. What comes out is how fast the driver could be if completions cost nothing but to be seen.
+func SelfLoop(ctx context.Context, c Config) (Result, error) {
+	c.self = true
+	return ceiling(c, func(c *Config, drivers []*virtiotest.Driver) (Result, error) {
+		return drive(ctx, c, nil, drivers, ceilingSectors)
+	})
+}
+
+// Ceiling measures c with polling drivers against a device on CPU deviceCPU (negative: any) that answers each chain without
+// reading the request. It costs what any device costs the driver, the cache lines that move between two CPUs included,
+// and nothing more.
 func Ceiling(ctx context.Context, c Config, deviceCPU int) (Result, error) {
-	return ceiling(ctx, c, deviceCPU, false)
+	return ceiling(c, func(c *Config, drivers []*virtiotest.Driver) (Result, error) {
+		return driveEcho(ctx, c, drivers, deviceCPU, false)
+	})
 }
 
 // CeilingOfZeroes is Ceiling with a device that fills what is read with zeros: the bound for any back-end that does. Split
@@ -26,10 +37,13 @@ func CeilingOfZeroes(ctx context.Context, c Config, deviceCPU int) (Result, erro
 	if c.Packed || c.Indirect {
 		return Result{}, errors.New("zeroes: split rings without indirect tables only")
 	}
-	return ceiling(ctx, c, deviceCPU, true)
+	return ceiling(c, func(c *Config, drivers []*virtiotest.Driver) (Result, error) {
+		return driveEcho(ctx, c, drivers, deviceCPU, true)
+	})
 }
 
-func ceiling(ctx context.Context, c Config, deviceCPU int, zeroes bool) (Result, error) {
+// ceiling makes what run needs.
+func ceiling(c Config, run func(*Config, []*virtiotest.Driver) (Result, error)) (Result, error) {
 	c.setDefaults()
 	c.NoEventIdx, c.Wait = true, Polling
 	if err := c.check(); err != nil {
@@ -53,7 +67,7 @@ func ceiling(ctx context.Context, c Config, deviceCPU int, zeroes bool) (Result,
 		}
 		drivers = append(drivers, d)
 	}
-	return driveEcho(ctx, &c, drivers, deviceCPU, zeroes)
+	return run(&c, drivers)
 }
 
 func driveEcho(ctx context.Context, c *Config, drivers []*virtiotest.Driver, cpu int, zeroes bool) (Result, error) {

@@ -30,6 +30,9 @@ func TestCeiling(t *testing.T) {
 			if r.Requests == 0 || r.Kicks > 0 {
 				t.Errorf("%d requests, %d kicks", r.Requests, r.Kicks)
 			}
+			if r, err = SelfLoop(context.Background(), c); err != nil || r.Requests == 0 || r.Kicks > 0 {
+				t.Errorf("answering itself: %d requests, %d kicks, error %v", r.Requests, r.Kicks, err)
+			}
 		})
 	}
 }

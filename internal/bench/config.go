@@ -43,6 +43,8 @@ type Config struct {
 	Patience time.Duration // for one completion; 10 s
 	CPUs     []int         // queue i runs on CPUs[i%len]; empty: wherever the scheduler likes
 	Seed     uint64        // of the random offsets and choices
+
+	self bool // there is no back-end, see SelfLoop
 }
 
 // Bounds of Config.

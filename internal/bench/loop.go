@@ -19,6 +19,7 @@ type loop struct {
 	byID   []uint16 // slot of a chain in flight
 	gen    generator
 	stop   *atomic.Bool // of the run: somebody gave up
+	self   *echo        // the device that answers, when there is no other
 	gauge  *gauge       // the first queue's; nil in the others
 
 	latency *hdrhistogram.Histogram
@@ -47,6 +48,9 @@ func newLoop(c *Config, queue int, d *virtiotest.Driver, gen generator, stop *at
 	l := &loop{
 		queue: queue, config: c, driver: d, gen: gen, stop: stop,
 		slots: make([]slot, c.Depth), byID: make([]uint16, d.Size()), latency: newHistogram(),
+	}
+	if c.self {
+		l.self = newEcho(d, c.Packed)
 	}
 	for i := range l.slots {
 		var err error

@@ -11,6 +11,8 @@ import (
 type Ceiling struct {
 	Label string
 	CPU   int // of the device
+	// Self: there is no device on another CPU, the driver answers itself.
+	Self bool
 	// Zeroes: the device fills what is read with zeros, as any back-end must that has nothing else to say.
 	Zeroes bool
 }
@@ -20,6 +22,9 @@ func (c *Ceiling) Name() string { return c.Label }
 
 // Command says what it is.
 func (c *Ceiling) Command() string {
+	if c.Self {
+		return "the driver itself, which answers its own requests on its CPU"
+	}
 	if c.Zeroes {
 		return fmt.Sprintf("the driver itself, with a device on CPU %d that fills what is read with zeros and does nothing else", c.CPU)
 	}
@@ -34,6 +39,9 @@ func (c *Ceiling) Stop() error { return nil }
 
 // Turn measures the driver.
 func (c *Ceiling) Turn(ctx context.Context, load bench.Config) (bench.Result, error) {
+	if c.Self {
+		return bench.SelfLoop(ctx, load)
+	}
 	if c.Zeroes {
 		return bench.CeilingOfZeroes(ctx, load, c.CPU)
 	}

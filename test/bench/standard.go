@@ -17,7 +17,8 @@ const (
 	qemu    = "qemu-storage-daemon"
 	fio     = "fio"
 	batched = "fio-batched"
-	ceiling = "ceiling" // the driver's own
+	ceiling = "ceiling" // the driver's own, answering itself
+	echo    = "echo"    // the driver's, with a device on the back-end's CPU that does nothing
 	zeroes  = "zeroes"  // the driver's, with a device that fills what is read with zeros
 )
 
@@ -92,10 +93,11 @@ func (e *entry) limit(m duel.Metric, to string, limit float64) *entry {
 	return e
 }
 
-// ceiling adds the driver's own.
+// ceiling adds the driver's own, and how far a device would come that does nothing.
 func (e *entry) ceiling(s *site, limit float64) *entry {
-	e.Contestants = append(e.Contestants, &duel.Ceiling{Label: ceiling, CPU: s.backendCPU})
-	e.Comparisons = append(e.Comparisons, duel.Comparison{Metric: duel.IOPS, Of: ceiling, To: vublk, AtLeast: limit})
+	e.Contestants = append(e.Contestants, &duel.Ceiling{Label: ceiling, Self: true}, &duel.Ceiling{Label: echo, CPU: s.backendCPU})
+	e.Comparisons = append(e.Comparisons,
+		duel.Comparison{Metric: duel.IOPS, Of: ceiling, To: vublk, AtLeast: limit}, duel.Comparison{Metric: duel.IOPS, Of: echo, To: vublk})
 	return e
 }
 
