@@ -175,9 +175,6 @@ func (w *worker) enable() error {
 	if err := w.ring.Enable(); err != nil {
 		return err
 	}
-	if err := w.pinIOThreads(); err != nil {
-		return err
-	}
 	if err := w.ring.SetIOWQWorkers(ioThreads, 0); err != nil {
 		return err
 	}
@@ -185,7 +182,10 @@ func (w *worker) enable() error {
 	if err := w.ring.RegisterRingFD(); err != nil && !errors.As(err, &unsupported) {
 		return err
 	}
-	return w.armDoorbell()
+	if err := w.armDoorbell(); err != nil {
+		return err
+	}
+	return w.pinIOThreads() // this thread has used the ring now
 }
 
 func (w *worker) close() {

@@ -93,7 +93,8 @@ func (r *Ring) iowqWorkers(bounded, unbounded uint32) (oldBounded, oldUnbounded 
 	return limits[0], limits[1], registerError("limit io-wq threads", errno)
 }
 
-// SetIOWQAffinity says where the io-wq threads of the ring's submitter run, those that start from now on. Since Linux 6.2
+// SetIOWQAffinity says where the io-wq threads of the ring's submitter run, those that start from now on. The submitter calls
+// it, after its first Enter: before that the kernel does not know the two as a pair, and answers EINVAL. Since Linux 6.2
 // they also stay on the CPUs that sched_setaffinity(2) gave to the submitter's thread, unless the two have none in common.
 func (r *Ring) SetIOWQAffinity(cpus unix.CPUSet) error {
 	return registerError("place io-wq threads", registerCPUs(r.fd.Int(), registerIOWQAffinity, &cpus))

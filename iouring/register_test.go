@@ -187,6 +187,11 @@ func fsyncOn(cpu int, file int32) ([]string, error) {
 	}
 	var one unix.CPUSet
 	one.Set(cpu)
+	r.SQE().Nop() // the submitter has to be known
+	if err := r.Enter(1); err != nil {
+		return nil, err
+	}
+	r.Seen()
 	if err := r.SetIOWQAffinity(one); err != nil {
 		return nil, err
 	}

@@ -169,7 +169,21 @@ func left(t *testing.T) (s *shelf, list string, g *clitest.Guest) {
 	}
 	e.HandOver()
 	must(t, e.Err())
+	s.catchUp(t, e.holder)
 	return s, list, g
+}
+
+// catchUp waits until the shelf has done all that it was told: nobody else waits for that.
+func (s *shelf) catchUp(t *testing.T, h *resume.Holder) {
+	t.Helper()
+	const last = "the last word"
+	mark, err := sys.EventFD()
+	must(t, err)
+	defer func() { _ = mark.Close() }()
+	must(t, h.Store(last, mark.Int()))
+	s.await(t, func(names []string) bool { return slices.Contains(names, last) })
+	must(t, h.Remove(last))
+	s.await(t, func(names []string) bool { return !slices.Contains(names, last) })
 }
 
 // TestInheritedSession: the next process goes on with what the one before left, and tidies up what others left.
