@@ -20,6 +20,8 @@ type entry struct {
 	dirs    []string
 	// Ungated ratios are not compared with recorded ones: they are the disk's.
 	Ungated bool
+	// slow contests have a file behind them: how near the CPUs are to each other makes little difference.
+	slow bool
 
 	report *duel.Report
 	ratios []ratio
