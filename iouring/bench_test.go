@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// turn is one turn of an owner's loop: a batch of submissions, one system call, their completions.
+// turn is one turn of an owner's loop: a batch of submissions, one system call, their completions. What io-wq does may take
+// another call: Enter may return before all that it was to wait for is there.
 func turn(r *Ring, batch int, prep func(*SQE)) int {
 	for range batch {
 		s := r.SQE()
@@ -13,13 +14,15 @@ func turn(r *Ring, batch int, prep func(*SQE)) int {
 		s.SetUserData(1)
 		s.SetFlags(0)
 	}
-	if err := r.Enter(uint32(batch)); err != nil {
-		return -1
-	}
 	done := 0
-	for c, ok := r.Peek(); ok; c, ok = r.Peek() {
-		done += int(c.UserData)
-		r.Seen()
+	for done < batch {
+		if err := r.Enter(uint32(batch - done)); err != nil {
+			return -1
+		}
+		for c, ok := r.Peek(); ok; c, ok = r.Peek() {
+			done += int(c.UserData)
+			r.Seen()
+		}
 	}
 	return done
 }
@@ -50,7 +53,8 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 				for range 8 {
 					r.SQE().Nop()
 				}
-				if r.NeedsEnter() || r.Pending() != 8 || r.Enter(8) != nil || r.Ready() != 8 || r.Reap(dst) != 8 {
+				_ = r.NeedsEnter() // true when an io-wq thread of an earlier turn has something to say
+				if r.Pending() != 8 || r.Enter(8) != nil || r.Ready() != 8 || r.Reap(dst) != 8 {
 					t.Error("a turn of 8 did not work out")
 				}
 			},

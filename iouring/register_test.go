@@ -165,15 +165,29 @@ func TestIOWQAffinity(t *testing.T) {
 			err  error
 		}
 		got := make(chan answer, 1)
-		go func() {
-			runtime.LockOSThread() // the thread ends with this goroutine
+		go onFreshThread(func() {
 			cpus, err := fsyncOn(cpu, file)
 			got <- answer{cpus, err}
-		}()
+		})
 		if a := <-got; a.err != nil || !slices.Equal(a.cpus, []string{strconv.Itoa(cpu)}) {
 			t.Errorf("io-wq threads on CPUs %v, %v; want %d", a.cpus, a.err, cpu)
 		}
 	}
+}
+
+// onFreshThread runs f on a thread that has no io-wq threads from earlier tests. It ends with this goroutine.
+func onFreshThread(f func()) {
+	runtime.LockOSThread() // never unlocked
+	if old, err := ioThreads(); err != nil || len(old) == 0 {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onFreshThread(f)
+	}()
+	<-done // meanwhile this thread is taken
 }
 
 func fsyncOn(cpu int, file int32) ([]string, error) {
