@@ -113,21 +113,9 @@ func largest(n int64) string {
 
 func depthFlag(name string, to *[]int) *benchValue {
 	return &benchValue{name: name, kind: "N,…", show: func() string { return joinInts(*to) }, read: func(text string) (string, string) {
-		var list []int
-		for _, part := range strings.Split(text, ",") {
-			first, last, isRange := strings.Cut(part, "..")
-			if !isRange {
-				last = first
-			}
-			from, err := strconv.Atoi(first)
-			to, err2 := strconv.Atoi(last)
-			if err != nil || err2 != nil || from < 1 || to < from || to > bench.MaxDepth {
-				return fmt.Sprintf("not a list of depths from 1 to %d", bench.MaxDepth), "write 32, 1,2,4 or 1..128, which doubles"
-			}
-			for ; from < to; from *= 2 {
-				list = append(list, from)
-			}
-			list = append(list, to)
+		list, ok := readRanges(text, "..", 1, bench.MaxDepth, func(n, last int) int { return min(2*n, max(last, n+1)) })
+		if !ok {
+			return fmt.Sprintf("not a list of depths from 1 to %d", bench.MaxDepth), "write 32, 1,2,4 or 1..128, which doubles"
 		}
 		*to = slices.Compact(slices.Sorted(slices.Values(list)))
 		return "", ""
@@ -136,24 +124,33 @@ func depthFlag(name string, to *[]int) *benchValue {
 
 func cpuFlag(name string, to *[]int) *benchValue {
 	return &benchValue{name: name, kind: "LIST", show: func() string { return joinInts(*to) }, read: func(text string) (string, string) {
-		var list []int
-		for _, part := range strings.Split(text, ",") {
-			first, last, isRange := strings.Cut(part, "-")
-			if !isRange {
-				last = first
-			}
-			from, err := strconv.Atoi(first)
-			to, err2 := strconv.Atoi(last)
-			if err != nil || err2 != nil || from < 0 || to < from || to > maxCPU {
-				return "not a list of CPUs", "write 0, 1,3 or 0-3"
-			}
-			for ; from <= to; from++ {
-				list = append(list, from)
-			}
+		list, ok := readRanges(text, "-", 0, maxCPU, func(n, _ int) int { return n + 1 })
+		if !ok {
+			return "not a list of CPUs", "write 0, 1,3 or 0-3"
 		}
 		*to = list
 		return "", ""
 	}}
+}
+
+// readRanges reads numbers from low to high, and ranges of them that have sep in the middle, with commas between. next is what
+// comes after n in a range that ends with last.
+func readRanges(text, sep string, low, high int, next func(n, last int) int) (list []int, ok bool) {
+	for _, part := range strings.Split(text, ",") {
+		first, last, isRange := strings.Cut(part, sep)
+		if !isRange {
+			last = first
+		}
+		from, err := strconv.Atoi(first)
+		to, err2 := strconv.Atoi(last)
+		if err != nil || err2 != nil || from < low || to < from || to > high {
+			return nil, false
+		}
+		for n := from; n <= to; n = next(n, to) {
+			list = append(list, n)
+		}
+	}
+	return list, true
 }
 
 func joinInts(list []int) string {
