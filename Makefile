@@ -97,6 +97,16 @@ interop: build ## libblkio and the newest QEMU (Debian sid, in a scratch chroot)
 demo: setup build ## make an image, serve it, boot a Linux guest on it, verify what it wrote
 	@$(GO) run ./test/demo
 
+PREFIX  ?= /usr/local
+DESTDIR ?=
+UNITDIR ?= /usr/lib/systemd/system
+# Management software looks for back-ends below /usr/share and /etc only (QEMU's docs/interop/vhost-user.rst).
+DISCOVERY ?= /usr/share/qemu/vhost-user
+
+.PHONY: install
+install: build ## install programs, units, discovery file, manual, completions below DESTDIR (PREFIX, UNITDIR, DISCOVERY)
+	@.ci/install '$(DESTDIR)' '$(PREFIX)' '$(UNITDIR)' '$(DISCOVERY)'
+
 .PHONY: clean
 clean: ## remove what was built (the guests' kernel and the tools stay in build/)
 	rm -rf bin
