@@ -29,23 +29,29 @@ func (w *worker) begin(q *queue, s *slot) {
 	s.kind, s.answer[0] = r.kind, r.status
 	switch r.kind {
 	case RequestIn:
+		s.op, s.bytes = opRead, r.writableLen
 		w.beginData(d, s, r.sector, r.writable, r.writableLen)
 	case RequestOut:
+		s.op, s.bytes = opWrite, r.readableLen
 		if d.opt.ReadOnly {
 			w.finish(s, statusIOErr)
 			return
 		}
 		w.beginData(d, s, r.sector, r.readable, r.readableLen)
 	case RequestFlush, RequestFlushOut:
-		q.count.ops[opFlush].add(0)
+		s.op = opFlush
 		w.start(s)
 	case RequestGetID:
+		s.op = opOther
 		w.beginGetID(d, s, r)
 	case RequestDiscard:
+		s.op = opDiscard
 		w.beginSegments(d, s, r, virtio.Features(FeatureDiscard))
 	case RequestWriteZeroes:
+		s.op = opWriteZeroes
 		w.beginSegments(d, s, r, virtio.Features(FeatureWriteZeroes))
 	default:
+		s.op = opOther
 		w.finish(s, statusUnsupp)
 	}
 }
@@ -56,11 +62,6 @@ func (w *worker) beginData(d *Device, s *slot, sector uint64, data []guestmem.Io
 		w.finish(s, statusIOErr)
 		return
 	}
-	op := opRead
-	if s.kind == RequestOut {
-		op = opWrite
-	}
-	s.queue.count.ops[op].add(n)
 	if n == 0 {
 		w.finish(s, statusOK)
 		return
@@ -136,7 +137,6 @@ func (d *Device) inRange(sector, n uint64) bool {
 }
 
 func (w *worker) beginGetID(d *Device, s *slot, r *request) {
-	s.queue.count.ops[opOther].add(0)
 	id := d.serial[:min(uint64(len(d.serial)), r.writableLen)]
 	s.written = uint32(guestmem.CopyOut(r.writable, id))
 	if s.queue.gate.log != nil {
@@ -188,11 +188,7 @@ func (w *worker) beginSegments(d *Device, s *slot, r *request, needs virtio.Feat
 		s.part = s.part || s.kind == RequestWriteZeroes && (seg.Base|uint64(length))&d.offsetMask != 0
 		lo, hi = min(lo, int64(seg.Base)), max(hi, int64(seg.Base)+length)
 	}
-	op := opDiscard
-	if s.kind == RequestWriteZeroes {
-		op = opWriteZeroes
-	}
-	s.queue.count.ops[op].add(bytes)
+	s.bytes = bytes
 	s.stable = d.stable.Load()
 	s.lo, s.hi = lo, hi
 	w.start(s)

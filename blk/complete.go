@@ -135,7 +135,7 @@ func (w *worker) stepFailed(d *Device, s *slot, errno unix.Errno) {
 		w.failed(s, errno)
 	case unix.EINVAL:
 		if s.step == stepDirect && s.buffer == none {
-			s.queue.count.bounced++ // stricter about memory than it said
+			s.bounced = true // stricter about memory than it said
 			w.startBounce(s)
 			return
 		}

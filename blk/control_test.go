@@ -153,7 +153,7 @@ func TestMemoryChangesUnderLoad(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if got := r.dev.Stats(); got.IOErrors != 0 || got.BrokenQueues != 0 {
+	if got := r.dev.Stats().Total; got.Errors() != 0 || got.Broken != 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -172,8 +172,8 @@ func TestMemoryWithoutTheRings(t *testing.T) {
 	}
 	defer table.Release()
 	r.must(func() error { return r.dev.SetMemory(table) })
-	if got := r.dev.Stats(); got.BrokenQueues != 1 {
-		t.Errorf("%d broken queues, want 1", got.BrokenQueues)
+	if got := r.dev.Stats().Total.Broken; got != 1 {
+		t.Errorf("%d broken queues, want 1", got)
 	}
 	if _, err := r.dev.StopQueue(0); err != nil {
 		t.Errorf("stop: %v", err)

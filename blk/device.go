@@ -51,11 +51,11 @@ type Device struct {
 	noPunchHole, noZeroRange atomic.Bool
 	ioErrors                 atomic.Uint64
 
-	mu      sync.Mutex
-	table   *guestmem.Table
-	queues  []*queue // by index; nil: not started
-	held    bool
-	retired Stats // of queues that have stopped
+	mu     sync.Mutex
+	table  *guestmem.Table
+	queues []*queue         // by index; nil: not started
+	counts []*queueCounters // by index, as far as queues were ever started
+	held   bool
 }
 
 // NewDevice makes a device on disk. The Disk stays the caller's, who closes it after the device.
@@ -185,7 +185,7 @@ func (d *Device) StartQueue(i int, vq *virtio.Queue) error {
 	}
 	w := d.pool.workers[(int(d.home)+i)%len(d.pool.workers)]
 	d.learnWriteback(vq.Fresh())
-	q := &queue{vq: vq, dev: d, w: w, index: i, held: d.held, gen: newGeneration(d.table)}
+	q := &queue{vq: vq, dev: d, w: w, index: i, held: d.held, gen: newGeneration(d.table), count: d.counters(i)}
 	d.queues[i] = q
 	w.do(func() { w.addQueue(q) })
 	d.opt.Log.Debug("queue placed", "queue", i, "worker", w.id)
@@ -226,7 +226,6 @@ func (d *Device) StopQueue(i int) (virtio.Base, error) {
 	r := <-told // without the mutex: a hung disk must not hide what is in flight
 	d.mu.Lock()
 	d.queues[i] = nil
-	d.retired.add(&q.count)
 	d.mu.Unlock()
 	if err := q.vq.Close(); r.err == nil {
 		r.err = err

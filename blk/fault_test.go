@@ -68,8 +68,8 @@ func TestHostErrorsReachTheGuest(t *testing.T) {
 	if a := r.request(0, blk.RequestIn, 0, nil, 4096); a.status != 0 {
 		t.Errorf("the queue does not go on: status %d", a.status)
 	}
-	if got := r.dev.Stats(); got.IOErrors != 1 {
-		t.Errorf("%d I/O errors counted, want 1", got.IOErrors)
+	if got := r.dev.Stats().Total.Write.Errors; got != 1 {
+		t.Errorf("%d I/O errors counted, want 1", got)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestMemoryGoneUnderAWrite(t *testing.T) {
 			if p := r.pool.Pending(); len(p) > 0 {
 				t.Errorf("in flight: %v", p)
 			}
-			if got := r.dev.Stats().BrokenQueues; got != 1 {
+			if got := r.dev.Stats().Total.Broken; got != 1 {
 				t.Errorf("%d broken queues, want 1", got)
 			}
 			r.must(func() error { return r.mem.Truncate(0, 64*mib) })

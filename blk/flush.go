@@ -18,8 +18,10 @@ type padded struct {
 type flushState struct {
 	dirty   []padded      // by worker
 	flushed atomic.Uint64 // modifications known to be stable
-	syncs   atomic.Uint64 // fdatasyncs done
+	syncs   atomic.Uint64 // fdatasyncs that ended well
 	failed  atomic.Bool   // an fdatasync failed: what it dropped cannot be made durable any more
+
+	syncErrors atomic.Uint64 // fdatasyncs that failed
 
 	running bool
 	covers  uint64 // by the running one
@@ -72,7 +74,7 @@ func (w *worker) beginFlush(d *Device, s *slot) {
 	}
 	s.target = d.modified()
 	if d.flush.flushed.Load() >= s.target {
-		s.queue.count.flushesMerged++
+		s.countMerged()
 		w.finish(s, statusOK)
 		return
 	}
@@ -83,7 +85,7 @@ func (w *worker) beginFlush(d *Device, s *slot) {
 // joinFlush, at home: at most one fdatasync of a Disk runs, and those who come meanwhile share the next.
 func (w *worker) joinFlush(d *Device, f flushWaiter) {
 	if d.flush.failed.Load() {
-		w.answerFlush(d, f, statusIOErr)
+		w.answerFlush(d, f, statusIOErr, false)
 		return
 	}
 	d.flush.waiting = append(d.flush.waiting, f)
@@ -95,7 +97,6 @@ func (w *worker) joinFlush(d *Device, f flushWaiter) {
 func (w *worker) startFsync(d *Device) {
 	d.flush.running = true
 	d.flush.covers = d.modified()
-	d.flush.syncs.Add(1)
 	if d.functions != nil {
 		d.functions.calls <- call{w: w, dev: d, slot: none}
 		return
@@ -114,23 +115,27 @@ func (w *worker) fsyncDone(d *Device, res int32) {
 	}
 	f.retries = 0
 	if errno != 0 {
+		f.syncErrors.Add(1)
 		d.flushFailed(errno)
 	} else {
+		f.syncs.Add(1)
 		f.covered(f.covers)
 	}
 	// Who is answered may let others go on that join at once: they find a flush running, and a list of their own.
 	batch := f.waiting
 	f.waiting = f.spare
 	failed := errno != 0 || f.failed.Load()
+	merged := false // the first is who the fdatasync was begun for
 	for _, one := range batch {
 		switch {
 		case failed:
-			w.answerFlush(d, one, statusIOErr)
+			w.answerFlush(d, one, statusIOErr, merged)
 		case one.target <= f.covers:
-			w.answerFlush(d, one, statusOK)
+			w.answerFlush(d, one, statusOK, merged)
 		default:
 			f.waiting = append(f.waiting, one)
 		}
+		merged = true
 	}
 	f.spare = batch[:0]
 	f.running = false
@@ -166,10 +171,18 @@ func (d *Device) ClearFlushError() bool {
 	return cleared
 }
 
-func (w *worker) answerFlush(d *Device, f flushWaiter, status byte) {
+func (w *worker) answerFlush(d *Device, f flushWaiter, status byte, merged bool) {
 	if f.told != nil {
 		f.told <- status
 		return
 	}
-	w.send(w.pool.workers[f.worker], message{kind: msgFlushDone, slot: f.slot, dev: d, status: status})
+	w.send(w.pool.workers[f.worker], message{kind: msgFlushDone, slot: f.slot, dev: d, status: status, merged: merged})
+}
+
+// flushDone ends a request's wait for an fdatasync.
+func (w *worker) flushDone(s *slot, m *message) {
+	if m.merged {
+		s.countMerged()
+	}
+	w.finish(s, m.status)
 }

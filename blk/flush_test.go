@@ -196,13 +196,13 @@ func TestFlushWithNothingToFlush(t *testing.T) {
 		}
 	}
 	flush(0)
-	if got := r.dev.Stats(); got.FlushesMerged != 0 || got.Fdatasyncs != 1 {
+	if got := r.dev.Stats(); got.Total.FlushesMerged != 0 || got.Fdatasyncs != 1 {
 		t.Fatalf("the first flush was not done: %+v", got)
 	}
 	for q := range 4 {
 		flush(q)
 	}
-	if got := r.dev.Stats(); got.FlushesMerged != 4 || got.Fdatasyncs != 1 {
+	if got := r.dev.Stats(); got.Total.FlushesMerged != 4 || got.Fdatasyncs != 1 {
 		t.Fatalf("flushes of nothing were done: %+v", got)
 	}
 	r.write(3, 0, make([]byte, 4096))

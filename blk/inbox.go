@@ -31,6 +31,7 @@ type message struct {
 	kind      messageKind
 	status    byte
 	exclusive bool
+	merged    bool  // a flush had no fdatasync of its own
 	from      int32 // worker
 	slot      int32 // of worker from, or of the receiver in answers
 	dev       *Device
@@ -155,7 +156,7 @@ func (w *worker) receive(m *message) {
 	case msgFlush:
 		w.joinFlush(d, flushWaiter{worker: m.from, slot: m.slot, target: m.target})
 	case msgFlushDone:
-		w.finish(&w.slots[m.slot], m.status)
+		w.flushDone(&w.slots[m.slot], m)
 	case msgLock:
 		d.ranges.lock(w, d, rangeHold{worker: m.from, slot: m.slot, lo: m.lo, hi: m.hi, exclusive: m.exclusive})
 	case msgLocked:

@@ -72,7 +72,7 @@ func TestQueueWithoutKickBesideABusyOne(t *testing.T) {
 	if err := failed.Load(); err != nil {
 		t.Fatal(*err)
 	}
-	if got := busy.dev.Stats().Read.Requests; got <= 100 {
+	if got := busy.dev.Stats().Total.Read.Requests; got <= 100 {
 		t.Errorf("the busy queue made %d requests only", got)
 	}
 }

@@ -34,7 +34,6 @@ type loadMeter struct {
 func (m *loadMeter) begin(workers int) {
 	if workers < 2 {
 		m.due = math.MaxInt64
-		return
 	}
 	if fd, err := unix.Open("/proc/thread-self/schedstat", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
 		m.wait = sys.NewFD(fd)

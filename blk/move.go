@@ -55,7 +55,10 @@ func (d *Device) endMove(q *queue, to *worker) (moved bool) {
 	}
 	q.w.do(func() { moved = q.w.detach(q) })
 	if moved {
-		to.do(func() { to.place(q) })
+		to.do(func() {
+			to.place(q)
+			to.account.movedIn++
+		})
 	}
 	return moved
 }

@@ -197,9 +197,9 @@ func TestModelMoves(t *testing.T) {
 // checkMoved compares the device's books with what has been done.
 func (m *model) checkMoved(queues, workers, made, slots int) {
 	m.r.t.Helper()
-	s := m.r.dev.Stats()
+	s := m.r.dev.Stats().Total
 	if n := s.Read.Requests + s.Write.Requests + s.Flush.Requests + s.WriteZeroes.Requests; n != uint64(made) ||
-		s.IOErrors != 0 || s.BrokenQueues != 0 {
+		s.Errors() != 0 || s.Broken != 0 {
 		m.r.t.Errorf("%d requests counted, want %d: %+v", n, made, s)
 	}
 	if int64(s.Barriers) != m.fenced.Load() || s.Barriers == 0 {
@@ -233,7 +233,7 @@ func TestMoveLosesNoKick(t *testing.T) {
 				r.read(0, 0, 512)
 			}
 			m.wantMoves(300)
-			if s := r.dev.Stats(); s.Read.Requests != n || r.dev.Completed() != n {
+			if s := r.dev.Stats().Total; s.Read.Requests != n || r.dev.Completed() != n {
 				t.Errorf("%d requests, %d completed; want %d", s.Read.Requests, r.dev.Completed(), n)
 			}
 		})
@@ -357,7 +357,7 @@ func TestMoveSeesWhatCameMeanwhile(t *testing.T) {
 					t.Errorf("used %d", c.Len)
 				}
 			}
-			t.Logf("%d kicks", r.dev.Stats().Kicks)
+			t.Logf("%d kicks", r.dev.Stats().Total.Kicks)
 		})
 	}
 }

@@ -46,7 +46,8 @@ func (w *worker) settleQueue(q *queue) {
 	if q.stopped == nil || !q.drained() {
 		return
 	}
-	q.ended = true // from here on the queue is the session's; w.hot may hold it until the worker rests
+	w.timeAnswers() // nothing of ours is written there from here on
+	q.ended = true  // from here on the queue is the session's; w.hot may hold it until the worker rests
 	var base virtio.Base
 	err := guarded(func() (err error) {
 		base, err = q.vq.Stop()

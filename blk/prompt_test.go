@@ -41,7 +41,7 @@ func TestImageInMemory(t *testing.T) {
 			t.Errorf("%d bytes read back differ", n)
 		}
 	}
-	if s := r.dev.Stats(); s.IOErrors != 0 || s.Read.Requests != 5 || s.Write.Requests != 5 {
+	if s := r.dev.Stats().Total; s.Errors() != 0 || s.Read.Requests != 5 || s.Write.Requests != 5 {
 		t.Errorf("stats %+v", s)
 	}
 }

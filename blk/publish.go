@@ -13,9 +13,6 @@ func (w *worker) finish(s *slot, status byte) {
 		w.holding = nil // the done list has it from here on
 	}
 	s.status = status
-	if status != statusOK {
-		q.count.failed(status)
-	}
 	w.releaseBuffer(s)
 	w.releaseRange(s)
 	if s.barrier != barrierNone {
@@ -64,6 +61,7 @@ func (w *worker) deliver(q *queue) (err error) {
 		if s.answer[0].Len != 0 {
 			guestmem.PutByte(s.answer[0].Base, s.status)
 			written++
+			w.countAnswer(q, s)
 		}
 		if q.gate.log != nil {
 			w.logEnd(s)
@@ -108,8 +106,9 @@ func (w *worker) dropHeld() {
 
 // breakQueue ends the service of a queue whose driver, or whose memory, cannot be trusted. Other queues go on.
 func (w *worker) breakQueue(q *queue, err error) {
-	if !q.count.broken {
-		q.count.broken = true
+	if !q.broken {
+		q.broken = true
+		q.count.broken++
 		q.vq.Break(err)
 		q.dev.opt.Log.Error("queue broken: it is not served until its driver resets the device", "queue", q.index, "error", err)
 	}

@@ -32,7 +32,8 @@ type queue struct {
 	moving     bool              // no more fetching here: see move.go
 	empty      chan<- struct{}   // while moving: closed when nothing is in flight
 	gate       *gate
-	count      queueCounters
+	broken     bool // what its driver did, or its memory, ended its service
+	count      *queueCounters
 	balance    balanceState
 }
 

@@ -71,8 +71,8 @@ func TestHungDiskLeavesBounceBuffers(t *testing.T) {
 	eventually(t, "requests hang", func() bool { return len(r.pool.Pending()) == blk.BufferCount+8 })
 	other.addReads(0, 1, other.data+16)
 	other.next(0)
-	if s := other.mem.Bytes(other.status, 1)[0]; s != 0 || other.dev.Stats().Bounced != 1 {
-		t.Errorf("status %d, %d bounced", s, other.dev.Stats().Bounced)
+	if s := other.mem.Bytes(other.status, 1)[0]; s != 0 || other.dev.Stats().Total.Bounced != 1 {
+		t.Errorf("status %d, %d bounced", s, other.dev.Stats().Total.Bounced)
 	}
 }
 

@@ -52,6 +52,7 @@ type slot struct {
 	due   time.Duration // while it waits to be tried again
 
 	kind    RequestType
+	op      operation
 	step    step
 	retries uint8
 	hold    holdKind
@@ -59,11 +60,13 @@ type slot struct {
 	punched bool // zeroes: tried by punching a hole
 	part    bool // zeroes: a segment covers units in part
 	fenced  bool // has the barrier flag
+	bounced bool // could not go straight into guest memory, or from there
 	barrier barrierStage
 
 	status  byte
 	answer  [1]guestmem.Iovec // where the status byte goes; Len 0: nowhere
 	written uint32            // bytes written into guest memory, the status byte apart
+	bytes   uint64            // asked for
 
 	cursor
 	buffer int32 // bounce buffer, or none

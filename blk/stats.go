@@ -1,90 +1,165 @@
 package blk
 
-// operation is what is counted apart.
-type operation uint8
-
-const (
-	opRead operation = iota
-	opWrite
-	opFlush
-	opDiscard
-	opWriteZeroes
-	opOther
-	opCount
-)
-
-// queueCounters are what a queue's worker counts. Nobody else reads them while the queue runs, but through the worker.
-type queueCounters struct {
-	ops           [opCount]opCounter
-	kicks, calls  uint64
-	bounced       uint64 // requests that could not go straight into guest memory
-	flushesMerged uint64 // found everything stable already
-	malformed     uint64 // chains that nobody can be told about
-	barriers      uint64 // requests with the legacy barrier flag
-	completed     uint64 // requests that the driver was told of
-	errors        uint64 // answered IOERR
-	unsupported   uint64 // answered UNSUPP
-	broken        bool
-}
-
-type opCounter struct {
-	requests, bytes uint64
-}
-
-func (c *opCounter) add(bytes uint64) {
-	c.requests++
-	c.bytes += bytes
-}
-
-func (c *queueCounters) failed(status byte) {
-	if status == statusUnsupp {
-		c.unsupported++
-		return
-	}
-	c.errors++
-}
-
-// OpStats counts one kind of request.
+// OpStats counts one kind of request: those that the driver was told of.
 type OpStats struct {
-	Requests uint64
-	Bytes    uint64 // asked for; of a discard or write-zeroes request the sum of its segments
+	Requests    uint64
+	Bytes       uint64 // asked for; of a discard or write-zeroes request the sum of its segments, if all are valid
+	Errors      uint64 // answered IOERR, the driver's own mistakes included
+	Unsupported uint64 // answered UNSUPP
+	// Latency is the time from the beginning of the turn in which the worker fetched a request to when the driver was told.
+	Latency Histogram
 }
 
-// Stats is what a device has counted since it was made.
-type Stats struct {
-	Read, Write, Flush, Discard, WriteZeroes, Other OpStats
+func (o *OpStats) add(other *OpStats) {
+	o.Requests += other.Requests
+	o.Bytes += other.Bytes
+	o.Errors += other.Errors
+	o.Unsupported += other.Unsupported
+	o.Latency.Add(other.Latency)
+}
+
+// QueueStats is what a queue has counted since its device was made: it goes on where it was when the queue is stopped and
+// started again, or moves.
+type QueueStats struct {
+	Index    int
+	Worker   int  // that serves it; -1: it does not run
+	InFlight int  // requests that were fetched and have not been answered
+	Dead     bool // it is broken now: not served until its driver resets the device
+
+	Read, Write, Flush, Discard, WriteZeroes OpStats
+	Other                                    OpStats // GET_ID, and what is unknown
 
 	Kicks         uint64 // wake-ups by the driver
 	Calls         uint64 // interrupts sent to it
-	Bounced       uint64 // requests that could not go straight into guest memory
-	FlushesMerged uint64 // flushes that found everything stable already
-	Fdatasyncs    uint64 // that flushes became
-	Malformed     uint64 // chains without room for a header or a status
+	Bounced       uint64 // requests that could not go straight into guest memory, or from there
+	FlushesMerged uint64 // flushes that found everything stable already, or shared another one's fdatasync
+	Malformed     uint64 // chains without room for a header or a status; they are in no other count
 	Barriers      uint64 // requests with the legacy barrier flag, negotiated or not
-	IOErrors      uint64 // requests answered IOERR, the driver's own mistakes included
-	Unsupported   uint64 // requests answered UNSUPP
-	BrokenQueues  uint64 // queues that were broken
+	Broken        uint64 // times that the queue was broken
 }
 
-func (s *Stats) add(c *queueCounters) {
-	for op, to := range []*OpStats{&s.Read, &s.Write, &s.Flush, &s.Discard, &s.WriteZeroes, &s.Other} {
-		to.Requests += c.ops[op].requests
-		to.Bytes += c.ops[op].bytes
-	}
-	s.Kicks += c.kicks
-	s.Calls += c.calls
-	s.Bounced += c.bounced
-	s.FlushesMerged += c.flushesMerged
-	s.Malformed += c.malformed
-	s.Barriers += c.barriers
-	s.IOErrors += c.errors
-	s.Unsupported += c.unsupported
-	if c.broken {
-		s.BrokenQueues++
-	}
+// Ops returns the counts of all kinds of request, in the order of the fields.
+func (s *QueueStats) Ops() []*OpStats {
+	return []*OpStats{&s.Read, &s.Write, &s.Flush, &s.Discard, &s.WriteZeroes, &s.Other}
 }
 
-// Completed is how many requests the queues that run have completed since they started. Any goroutine may call it.
+// Requests is the sum over all kinds.
+func (s *QueueStats) Requests() (n uint64) {
+	for _, op := range s.Ops() {
+		n += op.Requests
+	}
+	return n
+}
+
+// Errors is how many requests of all kinds were answered IOERR.
+func (s *QueueStats) Errors() (n uint64) {
+	for _, op := range s.Ops() {
+		n += op.Errors
+	}
+	return n
+}
+
+// Unsupported is how many requests of all kinds were answered UNSUPP.
+func (s *QueueStats) Unsupported() (n uint64) {
+	for _, op := range s.Ops() {
+		n += op.Unsupported
+	}
+	return n
+}
+
+func (s *QueueStats) add(other *QueueStats) {
+	s.InFlight += other.InFlight
+	to := s.Ops()
+	for i, op := range other.Ops() {
+		to[i].add(op)
+	}
+	s.Kicks += other.Kicks
+	s.Calls += other.Calls
+	s.Bounced += other.Bounced
+	s.FlushesMerged += other.FlushesMerged
+	s.Malformed += other.Malformed
+	s.Barriers += other.Barriers
+	s.Broken += other.Broken
+}
+
+// copyTo is run by the worker while the queue runs.
+func (c *queueCounters) copyTo(s *QueueStats) {
+	for i, op := range s.Ops() {
+		*op = c.ops[i]
+		op.Latency = c.ops[i].Latency.clone()
+	}
+	s.Kicks, s.Calls, s.Bounced, s.FlushesMerged = c.kicks, c.calls, c.bounced, c.flushesMerged
+	s.Malformed, s.Barriers, s.Broken = c.malformed, c.barriers, c.broken
+}
+
+// Stats is what a device has counted since it was made. Nothing of it ever goes back.
+type Stats struct {
+	Total  QueueStats   // the sum of Queues; Worker is -1
+	Queues []QueueStats // those that were ever started, in the order of their indices
+
+	Fdatasyncs      uint64 // that ended well, those of write-through and of a session's end included
+	FdatasyncErrors uint64 // that failed
+}
+
+// Stats returns what the device has counted, each queue's as it is between two turns of its worker. Any goroutine may call
+// it, also after Close. It does not wait for I/O.
+func (d *Device) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var s Stats
+	for i, c := range d.counts {
+		if c == nil {
+			continue
+		}
+		s.Queues = append(s.Queues, QueueStats{Index: i, Worker: -1})
+		if d.queues[i] == nil {
+			c.copyTo(&s.Queues[len(s.Queues)-1])
+		}
+	}
+	for _, w := range d.pool.workers {
+		d.readQueues(w, s.Queues)
+	}
+	s.Total.Worker = -1
+	for i := range s.Queues {
+		s.Total.add(&s.Queues[i])
+	}
+	s.Fdatasyncs, s.FdatasyncErrors = d.flush.syncs.Load(), d.flush.syncErrors.Load()
+	return s
+}
+
+// readQueues has a worker copy the counters of its queues of this device, all at once.
+func (d *Device) readQueues(w *worker, all []QueueStats) {
+	var mine []*QueueStats
+	for i := range all {
+		if q := d.queues[all[i].Index]; q != nil && q.w == w {
+			mine = append(mine, &all[i])
+		}
+	}
+	if len(mine) == 0 {
+		return
+	}
+	w.do(func() {
+		for _, s := range mine {
+			q := d.queues[s.Index]
+			q.count.copyTo(s)
+			s.Worker, s.InFlight, s.Dead = int(w.id), q.inflight, q.broken
+		}
+	})
+}
+
+// counters are those of queue i, which it had when it ran before.
+func (d *Device) counters(i int) *queueCounters {
+	for len(d.counts) <= i {
+		d.counts = append(d.counts, nil)
+	}
+	if d.counts[i] == nil {
+		d.counts[i] = &queueCounters{}
+	}
+	return d.counts[i]
+}
+
+// Completed is how many requests of the queues that run have been completed since the device was made. Any goroutine may
+// call it.
 func (d *Device) Completed() (n uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -94,18 +169,4 @@ func (d *Device) Completed() (n uint64) {
 		}
 	}
 	return n
-}
-
-// Stats returns what the device has counted. Any goroutine may call it.
-func (d *Device) Stats() Stats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.retired
-	for _, q := range d.queues {
-		if q != nil {
-			q.w.do(func() { s.add(&q.count) })
-		}
-	}
-	s.Fdatasyncs = d.flush.syncs.Load()
-	return s
 }

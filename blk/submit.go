@@ -45,7 +45,7 @@ func (w *worker) submitData(s *slot) {
 	case d.functions != nil:
 		w.startBounce(s) // Go code must not touch guest memory outside our guard
 	case !w.suits(d, s):
-		s.queue.count.bounced++
+		s.bounced = true
 		w.startBounce(s)
 	default:
 		w.submitDirect(s)

@@ -11,22 +11,27 @@ import (
 func (w *worker) turn(more bool) {
 	switch {
 	case more || w.mail.ready.Load() || w.inbox.ready():
-		if w.ring.Pending() > 0 || w.ring.NeedsEnter() {
-			w.enter(0)
-		}
+		w.submit()
 	case w.poller.window == 0:
 		w.rest()
 	default:
-		if w.ring.Pending() > 0 || w.ring.NeedsEnter() {
-			w.enter(0)
-		}
+		w.submit()
 		if w.ring.Ready() == 0 && !w.spin() {
 			w.rest()
 		}
 	}
 }
 
+// submit hands over what there is, without waiting.
+func (w *worker) submit() {
+	if w.ring.Pending() > 0 || w.ring.NeedsEnter() {
+		w.enter(0)
+	}
+}
+
 func (w *worker) enter(wait uint32) {
+	w.timeAnswers()
+	w.account.enters++
 	if err := w.ring.Enter(wait); err != nil {
 		// Nothing that a guest or a disk does leads here. Going round keeps the other disks alive.
 		w.pool.opt.Log.Error("io_uring_enter failed", "worker", w.id, "error", err)
@@ -41,6 +46,7 @@ const clockEvery = 32
 func (w *worker) spin() (found bool) {
 	l, err := w.spinGuarded()
 	w.meter.spun += l.spent
+	w.account.polled += l.spent
 	if err != nil {
 		w.breakQueue(w.looking, err)
 		return true
@@ -52,6 +58,7 @@ func (w *worker) spin() (found bool) {
 func (w *worker) spinGuarded() (l look, err error) {
 	defer guestmem.Recover(&err)
 	begin := time.Since(w.pool.start)
+	w.takeTime(begin)
 	for n := 1; ; n++ {
 		if w.glance() {
 			l.found = true
@@ -85,9 +92,7 @@ func (w *worker) rest() {
 	w.sleeping.Store(true)
 	if w.cool(always) || w.inbox.ready() || w.mail.ready.Load() || len(w.unsent) > 0 {
 		w.sleeping.Store(false)
-		if w.ring.Pending() > 0 || w.ring.NeedsEnter() {
-			w.enter(0)
-		}
+		w.submit()
 		return
 	}
 	w.enter(1)

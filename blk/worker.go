@@ -68,10 +68,12 @@ type worker struct {
 	backlog  []iouring.CQE // taken off the ring before their turn
 	sleeping atomic.Bool
 
-	poller poller
-	meter  loadMeter
-	now    time.Duration // since the pool's start; read once a turn
-	quit   bool
+	poller  poller
+	meter   loadMeter
+	account account
+	untimed []untimed     // answered since the clock was read
+	now     time.Duration // since the pool's start; read once a turn
+	quit    bool
 }
 
 // workerMemory is what of a worker's memory the kernel is told the addresses of. It lives outside the Go heap.
@@ -139,12 +141,14 @@ func (w *worker) run(ready chan<- error) {
 	nameThread("worker-" + strconv.Itoa(int(w.id)))
 	err := w.enable()
 	w.meter.begin(w.pool.opt.Workers)
+	w.account.open(w)
 	ready <- err
 	if err != nil {
 		return
 	}
 	for {
 		w.now = time.Since(w.pool.start)
+		w.takeTime(w.now)
 		if w.now >= w.meter.due {
 			w.lookAtLoad()
 		}
