@@ -34,6 +34,7 @@ type Export struct {
 	session atomic.Pointer[vhostuser.Session]
 	untold  atomic.Bool // of a change of the configuration space: the session that is suspended
 	parts   parts       // the runner's
+	counted counted
 
 	peers    *peers          // the exports that begin together with this one
 	reports  sync.WaitGroup  // those that speak to the holder beside the runner
@@ -193,6 +194,7 @@ func (e *Export) obey(c *call) (end bool) {
 
 // attend runs one session to its end.
 func (e *Export) attend(conn *net.UnixConn) error {
+	e.counted.sessions.Add(1)
 	e.state.change(Attached)
 	e.log.Info("front-end attached", "front_end", peer(conn))
 	k := e.newKeeper()

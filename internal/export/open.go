@@ -56,6 +56,7 @@ func (e *Export) openDisk() error {
 		return err
 	}
 	p.device = device
+	e.counted.device.Store(device)
 	if file != nil {
 		p.gate = newGate(device, file, !incoming, e.fail)
 		p.gate.log, p.gate.changed, p.gate.sizes.allowShrink = e.log, e.configChanged, d.AllowShrink

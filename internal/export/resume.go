@@ -34,6 +34,8 @@ func (e *Export) resume() (resumed bool, err error) {
 		return false, nil
 	}
 	crashpoint.Reach("resume-begun")
+	e.counted.sessions.Add(1)
+	e.counted.resumes.Add(1)
 	e.log.Info("session resumed")
 	if e.holder != nil {
 		e.reports.Go(e.reportServed)
