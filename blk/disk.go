@@ -1,6 +1,10 @@
 package blk
 
 import (
+	"math/bits"
+
+	"github.com/pkg/errors"
+
 	"github.com/vublk/vublk/virtio/guestmem"
 )
 
@@ -52,14 +56,27 @@ type DiskInfo struct {
 	// InMemory: nothing but memory stands behind the file (tmpfs), so that a worker may read and write it by itself.
 	InMemory bool
 
-	// OffsetAlign is the unit, in bytes, in which direct I/O addresses the Disk (STATX_DIOALIGN's
-	// stx_dio_offset_align): offsets and lengths are multiples of it. 1: any.
+	// OffsetAlign is the unit, in bytes and a power of two, in which direct I/O addresses the Disk (STATX_DIOALIGN's
+	// stx_dio_offset_align): offsets and lengths are multiples of it, and so is Size. 0 or 1: any.
 	OffsetAlign uint32
-	// MemAlign is the alignment, in bytes, of memory for direct I/O (stx_dio_mem_align). 1: any.
+	// MemAlign is the alignment, in bytes and a power of two, of memory for direct I/O (stx_dio_mem_align). 0 or 1: any.
 	MemAlign uint32
 
 	// DiscardGranularity is the unit, in bytes, in which the Disk can forget data; 0: it cannot.
 	DiscardGranularity uint32
 	// Block: a block device, on which discards that punch holes become zeroes.
 	Block bool
+}
+
+// validate refuses what no Disk can be: the Disk is somebody's own, and a range is checked against its Size alone.
+func (i *DiskInfo) validate() error {
+	switch {
+	case i.Size <= 0:
+		return errors.Errorf("Disk %q says that it has %d bytes", i.Name, i.Size)
+	case bits.OnesCount32(i.OffsetAlign) > 1 || bits.OnesCount32(i.MemAlign) > 1:
+		return errors.Errorf("Disk %q says that it is aligned to %d bytes, its memory to %d: take powers of two", i.Name, i.OffsetAlign, i.MemAlign)
+	case i.Size%int64(max(i.OffsetAlign, 1)) != 0:
+		return errors.Errorf("Disk %q says that it has %d bytes in units of %d, which is not a whole number of them", i.Name, i.Size, i.OffsetAlign)
+	}
+	return nil
 }

@@ -41,6 +41,8 @@ type FileDisk struct {
 	plan lockPlan
 	excl *sys.FD // a block device that is locked: its exclusive claim
 	busy bool    // the last attempt failed at that claim, not at a lock
+
+	locked atomic.Bool
 }
 
 // OpenFile opens a regular file or a block device for direct I/O, locks it against other users in QEMU's scheme, and
@@ -62,6 +64,7 @@ func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error
 	}
 	d := &FileDisk{fd: fd, opt: o, plan: planLock(o.ReadOnly, o.Identity)}
 	d.info = DiskInfo{Name: path, ReadOnly: o.ReadOnly, Block: st.Mode&unix.S_IFMT == unix.S_IFBLK}
+	d.locked.Store(o.Adopt)
 	if o.Adopt && o.Claim >= 0 {
 		d.excl = sys.NewFD(o.Claim)
 	}
@@ -90,11 +93,16 @@ func (d *FileDisk) Lock(ctx context.Context) error {
 		d.Unlock()
 		return err
 	}
+	d.locked.Store(true)
 	return nil
 }
 
+// Locked tells whether the image's locks are ours: since OpenFile or Lock, until Unlock. Any goroutine may ask.
+func (d *FileDisk) Locked() bool { return d.locked.Load() }
+
 // Unlock gives the image to others. No I/O may follow before Lock.
 func (d *FileDisk) Unlock() {
+	d.locked.Store(false)
 	_ = d.excl.Close()
 	d.plan.unlock(d.fd.Int())
 }

@@ -138,9 +138,15 @@ func TestUnlockedOpenLocksLater(t *testing.T) {
 	if err := b.Lock(context.Background()); !errors.As(err, &locked) {
 		t.Fatalf("lock: %v, want a LockedError", err)
 	}
+	if !a.Locked() || b.Locked() {
+		t.Errorf("locked: %v and %v, want the first", a.Locked(), b.Locked())
+	}
 	a.Unlock()
 	if err := b.Lock(context.Background()); err != nil {
 		t.Fatal(err)
+	}
+	if a.Locked() || !b.Locked() {
+		t.Errorf("locked: %v and %v, want the second", a.Locked(), b.Locked())
 	}
 }
 
@@ -186,6 +192,38 @@ func TestDeviceOptionsSayWhatIsWrong(t *testing.T) {
 			t.Errorf("%+v was accepted", c.opt)
 		} else if !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %q does not say %q", err, c.want)
+		}
+	}
+}
+
+// oddDisk says of itself what it is told to.
+type oddDisk struct {
+	blk.Null
+	info blk.DiskInfo
+}
+
+func (d *oddDisk) Info() blk.DiskInfo { return d.info }
+
+func TestDisksThatCannotBe(t *testing.T) {
+	pool, err := blk.NewPool(blk.PoolOptions{Workers: 1, Slots: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pool.Close() }()
+	for want, info := range map[string]blk.DiskInfo{
+		"it has 0 bytes":    {},
+		"it has -512 bytes": {Size: -512}, // in sectors nearly as many as fit into 64 bits
+		"aligned to 1000":   {Size: mib, OffsetAlign: 1000},
+		"its memory to 513": {Size: mib, MemAlign: 513},
+		"in units of 4096":  {Size: mib + 512, OffsetAlign: 4096},
+		"a whole number":    {Size: 1000},
+	} {
+		d, err := pool.NewDevice(&oddDisk{info: info}, blk.DeviceOptions{})
+		if err == nil {
+			_ = d.Close()
+			t.Errorf("%+v was accepted", info)
+		} else if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
 		}
 	}
 }

@@ -111,6 +111,9 @@ func (o *DeviceOptions) setDefaults(info DiskInfo) {
 }
 
 func (o *DeviceOptions) validate(info DiskInfo) error {
+	if err := info.validate(); err != nil {
+		return err
+	}
 	switch {
 	case o.NumQueues < 1 || o.NumQueues > MaxQueues:
 		return errors.Errorf("%d queues: a device has 1 to %d", o.NumQueues, MaxQueues)
