@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/blk"
 )
 
 // claim is what an export uses and can share with no other, or with readers only.
@@ -11,6 +13,7 @@ type claim struct {
 	name     string
 	socket   string
 	image    image
+	disk     blk.Disk // that was given; nil: none
 	readOnly bool
 }
 
@@ -49,6 +52,10 @@ func (c claim) conflict(other claim, d *Definition) *OptionError {
 		return &OptionError{
 			Option: "blk-file", Value: d.Disk.File, Reason: "export " + other.name + " serves the same image",
 			Remedy: "make both read-only, or copy it",
+		}
+	case same(c.disk, other.disk) && (!c.readOnly || !other.readOnly): // two devices do not know of each other's ranges and flushes
+		return &OptionError{
+			Option: "disk", Value: c.disk.Info().Name, Reason: "export " + other.name + " serves the same Disk", Remedy: "make both read-only",
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 // Export is one socket, one session at a time, one device and one Disk. Its methods may be called from any goroutine.
 type Export struct {
 	def   Definition
+	given Given
 	claim claim
 	pool  *blk.Pool
 	log   *slog.Logger
@@ -49,11 +50,13 @@ type Export struct {
 
 // parts are what an open export consists of.
 type parts struct {
-	disk   blk.Disk
-	device *blk.Device
-	gate   *gate // nil: a store, which needs no lock
-	socket socket
-	info   blk.DiskInfo
+	disk     blk.Disk
+	borrowed bool // the disk is somebody else's, who closes it
+	device   *blk.Device
+	gate     *gate  // nil: a disk that is no file, which needs no lock
+	sizes    *sizer // nil: a store, whose size is fixed
+	socket   socket
+	info     blk.DiskInfo
 }
 
 // Definition returns what the export was made of.

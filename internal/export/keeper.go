@@ -74,7 +74,7 @@ type keeper struct {
 
 // newKeeper begins to keep a session; nil without a holder, and for a disk that ends with the process.
 func (e *Export) newKeeper() *keeper {
-	if e.holder == nil || e.def.Disk.Store.Kind == storeMem {
+	if e.holder == nil || e.given.Disk != nil || e.def.Disk.Store.Kind == storeMem {
 		return nil
 	}
 	k := e.emptyKeeper(strconv.FormatInt(time.Now().UnixNano(), 36))

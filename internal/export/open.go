@@ -12,44 +12,30 @@ import (
 // there, for parts.close.
 func (e *Export) openDisk() error {
 	p := &e.parts
-	d := e.def.Disk
-	// An image comes with its lock from a live process, or was not that one's either: given free, or not its own yet.
-	incoming := (d.Incoming || e.takeOver != nil) && e.heritage[kindImage] == nil
-	var file *blk.FileDisk
-	switch d.Store.Kind {
-	case storeNull:
-		p.disk = blk.NewNull(d.Store.Size)
-	case storeMem:
-		mem, err := blk.NewMem(d.Store.Size)
+	file, given := e.useGiven()
+	switch store := e.def.Disk.Store; {
+	case given:
+	case store.Kind == storeNull:
+		p.disk = blk.NewNull(store.Size)
+	case store.Kind == storeMem:
+		mem, err := blk.NewMem(store.Size)
 		if err != nil {
 			return err
 		}
 		p.disk = mem
 	default:
 		var err error
-		image, claim := e.heritage.take(kindImage), e.heritage.take(kindClaim)
-		file, err = blk.OpenFile(e.ctx, d.File, blk.FileOptions{
-			Image: image.Disown(), Claim: claim.Disown(), Adopt: image != nil,
-			ReadOnly: d.ReadOnly, Buffered: !d.Direct, Identity: e.identity(),
-			LockTimeout: d.LockTimeout, Unlocked: incoming, Log: e.log,
-		})
-		if err != nil {
-			return err
-		}
-		p.disk = file
-		if !incoming { // else the gate looks when it has the lock
-			err = file.Changed() // while we waited
-		}
-		if err != nil {
+		if file, err = e.openFile(); err != nil {
 			return err
 		}
 	}
 	p.info = p.disk.Info()
-	dev := e.def.Device
+	d, dev := e.def.Disk, e.def.Device
+	unlocked := file != nil && !file.Locked()
 	device, err := e.pool.NewDevice(p.disk, blk.DeviceOptions{
 		Name: e.def.Name, NumQueues: dev.NumQueues, ReadOnly: d.ReadOnly,
 		LogicalBlockSize: dev.LogicalBlockSize, PhysicalBlockSize: dev.PhysicalBlockSize,
-		Serial: dev.Serial, Cache: dev.Cache, FlushError: dev.FlushError, ConfigWCE: dev.ConfigWCE, Held: incoming,
+		Serial: dev.Serial, Cache: dev.Cache, FlushError: dev.FlushError, ConfigWCE: dev.ConfigWCE, Held: unlocked,
 		Log: e.log, Fail: e.fail,
 	})
 	if err != nil {
@@ -58,10 +44,36 @@ func (e *Export) openDisk() error {
 	p.device = device
 	e.counted.device.Store(device)
 	if file != nil {
-		p.gate = newGate(device, file, !incoming, e.fail)
-		p.gate.log, p.gate.changed, p.gate.sizes.allowShrink = e.log, e.configChanged, d.AllowShrink
+		p.gate = newGate(device, file, !unlocked, e.fail)
+		p.gate.log, p.gate.changed, p.sizes = e.log, e.configChanged, &p.gate.sizes
+	} else if given {
+		p.sizes = &sizer{device: device}
+	}
+	if p.sizes != nil {
+		p.sizes.allowShrink = d.AllowShrink
 	}
 	return nil
+}
+
+// openFile opens the image that the definition names, with its lock unless that comes later.
+func (e *Export) openFile() (*blk.FileDisk, error) {
+	d := e.def.Disk
+	// An image comes with its lock from a live process, or was not that one's either: given free, or not its own yet.
+	incoming := (d.Incoming || e.takeOver != nil) && e.heritage[kindImage] == nil
+	image, claim := e.heritage.take(kindImage), e.heritage.take(kindClaim)
+	file, err := blk.OpenFile(e.ctx, d.File, blk.FileOptions{
+		Image: image.Disown(), Claim: claim.Disown(), Adopt: image != nil,
+		ReadOnly: d.ReadOnly, Buffered: !d.Direct, Identity: e.identity(),
+		LockTimeout: d.LockTimeout, Unlocked: incoming, Log: e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.parts.disk = file
+	if !incoming { // else the gate looks when it has the lock
+		err = file.Changed() // while we waited
+	}
+	return file, err
 }
 
 // calls brings operators; without a socket there are none.
@@ -86,12 +98,14 @@ func (p *parts) close() error {
 	}
 	if p.gate != nil {
 		p.gate.release()
-		p.gate.sizes.close()
+	}
+	if p.sizes != nil {
+		p.sizes.close()
 	}
 	if p.device != nil {
 		note(p.device.Close())
 	}
-	if p.disk != nil {
+	if p.disk != nil && !p.borrowed {
 		note(p.disk.Close())
 	}
 	return first

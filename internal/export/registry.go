@@ -76,8 +76,14 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
+	return r.create(d, Given{})
+}
+
+// create is Create when d has been checked.
+func (r *Registry) create(d Definition, g Given) (*Export, error) {
 	d = d.withDefaults()
 	c := claimOf(&d)
+	c.disk = g.Disk
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -92,7 +98,7 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 		}
 	}
 	e := &Export{
-		def: d, claim: c, pool: r.pool, trace: r.trace, log: r.log.With("export", d.Name),
+		def: d, given: g, claim: c, pool: r.pool, trace: r.trace, log: r.log.With("export", d.Name),
 		ready: make(chan struct{}), done: make(chan struct{}),
 	}
 	e.state.changed = r.changed

@@ -37,10 +37,10 @@ func (e *Export) Resize(force bool) (Resized, error) {
 	switch {
 	case !e.listened:
 		return Resized{}, ErrNotServing
-	case e.parts.gate == nil:
+	case e.parts.sizes == nil:
 		return Resized{Old: e.parts.info.Size, New: e.parts.info.Size}, ErrFixedSize
 	}
-	r, err := e.parts.gate.sizes.look(force)
+	r, err := e.parts.sizes.look(force)
 	if err == nil && r.Changed() {
 		e.configChanged()
 	}
@@ -60,9 +60,9 @@ func (e *Export) tell() {
 	}
 }
 
-// sizer follows the size of an image for its device. Any goroutine may ask it to look.
+// sizer follows the size of a disk for its device. Any goroutine may ask it to look.
 type sizer struct {
-	file        *blk.FileDisk
+	file        *blk.FileDisk // nil: a Disk that knows its size by itself
 	device      *blk.Device
 	allowShrink bool
 
@@ -78,11 +78,13 @@ func (s *sizer) look(force bool) (Resized, error) {
 	if s.closed {
 		return Resized{}, ErrNotServing
 	}
-	if err := s.file.Changed(); err != nil {
-		return Resized{}, err
-	}
-	if _, err := s.file.Measure(); err != nil {
-		return Resized{}, err
+	if s.file != nil {
+		if err := s.file.Changed(); err != nil {
+			return Resized{}, err
+		}
+		if _, err := s.file.Measure(); err != nil {
+			return Resized{}, err
+		}
 	}
 	had, has, err := s.device.Resize(force || s.allowShrink)
 	return Resized{Old: had, New: has}, err

@@ -34,6 +34,8 @@ type socket interface {
 func (e *Export) openSocket() (socket, error) {
 	d := e.def.Socket
 	switch {
+	case e.given.Listener != nil:
+		return newListener(e.given.Listener, e.log), nil
 	case d.FD >= 0:
 		return inherit(d.FD, e.log)
 	case d.Connect != "":

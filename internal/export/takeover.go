@@ -134,6 +134,9 @@ func (e *Export) offer(c *call, session *vhostuser.Session) error {
 	if e.def.Disk.Store.Kind == storeMem {
 		return errors.New("a memory store ends with its process, it cannot be taken over")
 	}
+	if e.given.Disk != nil {
+		return errors.New("a disk that a program has made itself ends with it, it cannot be taken over")
+	}
 	b, err := e.pack(session)
 	defer b.close()
 	if err != nil {
