@@ -67,7 +67,7 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 .PHONY: lint
 lint: $(GOLANGCI) $(GOFUMPT) ## format, vet (amd64 and arm64), golangci-lint, modules tidy
-	@test -z "$$($(GOFUMPT) -l $$(git ls-files '*.go'))" || { $(GOFUMPT) -d $$(git ls-files '*.go'); echo 'not gofumpt-clean: run make fmt'; exit 1; }
+	@test -z "$$($(GOFUMPT) -l $$(git ls-files '*.go' ':!*.pb.go'))" || { $(GOFUMPT) -d $$(git ls-files '*.go' ':!*.pb.go'); echo 'not gofumpt-clean: run make fmt'; exit 1; }
 	GOARCH=arm64 $(GO) vet ./...
 	$(GO) vet -tags crashpoint,insight ./...
 	$(GOLANGCI) run
@@ -77,7 +77,7 @@ lint: $(GOLANGCI) $(GOFUMPT) ## format, vet (amd64 and arm64), golangci-lint, mo
 
 .PHONY: fmt
 fmt: $(GOFUMPT) ## format all Go files
-	$(GOFUMPT) -w $$(git ls-files '*.go')
+	$(GOFUMPT) -w $$(git ls-files '*.go' ':!*.pb.go')
 
 .PHONY: generate
 generate: ## run go generate
