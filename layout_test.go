@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/resume":         {"internal/sys"},
 	"internal/supervise":      {"internal/resume", "internal/sys"},
 	"internal/sys":            {},
+	"internal/top":            {"api/v1"},
 	"iouring":                 {"internal/sys"},
 	"vhostuser":               {"internal/crashpoint", "internal/sys", "virtio", "virtio/guestmem"},
 	"vhostuser/vhostusertest": {"internal/sys", "vhostuser", "virtio", "virtio/guestmem", "virtio/virtiotest"},
