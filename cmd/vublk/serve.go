@@ -87,14 +87,11 @@ func serveCommand(stderr io.Writer) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		o := cli.ServeOptions{
-			Definitions: definitions, Where: where, TakeOver: f.take, Workers: f.workers, CPUs: f.cpus, Poll: f.poll,
-			Log: f.log, Stderr: stderr,
-		}
+		process := cli.ProcessOptions{Workers: f.workers, CPUs: f.cpus, Poll: f.poll, Log: f.log, Stderr: stderr}
 		if f.super.Wanted() {
-			return cli.Supervise(f.super, o)
+			return cli.Supervise(f.super, process, cli.Inherited(definitions))
 		}
-		return cli.Serve(o)
+		return cli.Serve(cli.ServeOptions{Process: process, Definitions: definitions, Where: where, TakeOver: f.take})
 	}
 	f.add(cmd.Flags())
 	f.complete(cmd)

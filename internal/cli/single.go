@@ -37,7 +37,8 @@ func (s *Single) Serve(stderr io.Writer) error {
 		return Usage(export.Under(where, s.missing(err)))
 	}
 	return s.advise(Serve(ServeOptions{
-		Definitions: []export.Definition{s.definition}, Where: where, Poll: "auto", Log: DefaultLog(), Stderr: stderr,
+		Definitions: []export.Definition{s.definition}, Where: where,
+		Process: ProcessOptions{Poll: "auto", Log: DefaultLog(), Stderr: stderr},
 	}))
 }
 

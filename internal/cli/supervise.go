@@ -36,8 +36,9 @@ func AddSuperviseOptions(flags *pflag.FlagSet) *SuperviseOptions {
 // Wanted tells whether this process is to be a supervisor: it was asked to, and is not the child of one.
 func (o *SuperviseOptions) Wanted() bool { return o.on && os.Getenv(resume.SupervisorVariable) == "" }
 
-// Supervise runs this program with the same arguments as a child, and returns when that has ended in order.
-func Supervise(o *SuperviseOptions, serve ServeOptions) error {
+// Supervise runs this program with the same arguments as a child, which inherits files from descriptor 3 on, and returns when
+// that has ended in order.
+func Supervise(o *SuperviseOptions, po ProcessOptions, files []*os.File) error {
 	if o.limit < 0 {
 		return Usagef("--restart-limit=%d: take 0 for no limit, or how many deaths within a minute are too many", o.limit)
 	}
@@ -52,7 +53,7 @@ func Supervise(o *SuperviseOptions, serve ServeOptions) error {
 	}
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE)
-	log, closeLog := serve.Log.open(serve.Stderr)
+	log, closeLog := po.Log.open(po.Stderr)
 	defer closeLog()
 	systemd, err := resume.Connect()
 	if err != nil {
@@ -60,7 +61,7 @@ func Supervise(o *SuperviseOptions, serve ServeOptions) error {
 	}
 	defer func() { _ = systemd.Close() }()
 	s := supervise.New(supervise.Options{
-		Path: path, Args: os.Args[1:], Inherited: inherited(serve.Definitions), Limit: o.limit, Log: log,
+		Path: path, Args: os.Args[1:], Inherited: files, Limit: o.limit, Log: log,
 		Tell: func(fields ...string) { _ = systemd.Notify(fields...) }, // no harm if nobody listens any more
 	})
 	status, err := s.Run(signals)
@@ -85,8 +86,8 @@ func programPath() (string, error) {
 	return path, errors.Wrap(err, "find this program's file")
 }
 
-// inherited are the descriptors that definitions name by their numbers.
-func inherited(definitions []export.Definition) []*os.File {
+// Inherited are the descriptors that definitions name by their numbers.
+func Inherited(definitions []export.Definition) []*os.File {
 	var files []*os.File
 	for _, d := range definitions {
 		const first = 3

@@ -25,8 +25,8 @@ type RegistryOptions struct {
 	Log     *slog.Logger
 	// Holder, when set, keeps what a successor of this process needs.
 	Holder *resume.Holder
-	// Changed, when set, is told whenever the state of an export has changed. It must not block.
-	Changed func()
+	// Changed, when set, is told of each state that an export has entered, by its runner. It must not block.
+	Changed func(*Export, State)
 }
 
 // Registry owns the exports of a process and the workers they share. Any goroutine may call it.
@@ -36,7 +36,7 @@ type Registry struct {
 	trace bool
 
 	holder  *resume.Holder
-	changed func()
+	changed func(*Export, State)
 
 	mu      sync.Mutex
 	taking  map[string]*TakeOver // by export
@@ -101,7 +101,9 @@ func (r *Registry) create(d Definition, g Given) (*Export, error) {
 		def: d, given: g, claim: c, pool: r.pool, trace: r.trace, log: r.log.With("export", d.Name),
 		ready: make(chan struct{}), done: make(chan struct{}),
 	}
-	e.state.changed = r.changed
+	if r.changed != nil {
+		e.state.changed = func(s State) { r.changed(e, s) }
+	}
 	e.holder, e.prefix, e.heritage = r.holder, holderPrefix(d.Name), heritage{}
 	for name, f := range r.kept {
 		if kind, ok := strings.CutPrefix(name, e.prefix); ok {

@@ -40,7 +40,7 @@ var ways = [...][]State{
 // state is a State with one writer, the runner, and any number of readers.
 type state struct {
 	now     atomic.Int32
-	changed func() // told of each change; nil: nobody is
+	changed func(State) // told of each change; nil: nobody is
 }
 
 func (s *state) load() State { return State(s.now.Load()) }
@@ -52,7 +52,7 @@ func (s *state) change(next State) {
 		if w == next {
 			s.now.Store(int32(next))
 			if s.changed != nil {
-				s.changed()
+				s.changed(next)
 			}
 			return
 		}

@@ -17,13 +17,14 @@ type Message struct {
 
 // Names of fields. Those of systemd mean what sd_notify(3) says; X_… are between us and our supervisor.
 const (
-	FieldReady   = "READY"
-	FieldStatus  = "STATUS"
-	FieldStore   = "FDSTORE"
-	FieldRemove  = "FDSTOREREMOVE"
-	FieldName    = "FDNAME"
-	FieldPoll    = "FDPOLL"
-	FieldBarrier = "BARRIER"
+	FieldReady    = "READY"
+	FieldStopping = "STOPPING"
+	FieldStatus   = "STATUS"
+	FieldStore    = "FDSTORE"
+	FieldRemove   = "FDSTOREREMOVE"
+	FieldName     = "FDNAME"
+	FieldPoll     = "FDPOLL"
+	FieldBarrier  = "BARRIER"
 	// FieldNames lists the names of the descriptors that the supervisor hands out, with colons between.
 	FieldNames = "X_VUBLK_FDNAMES"
 	// FieldGo says that these were all: the process may begin.
