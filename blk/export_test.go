@@ -150,3 +150,9 @@ func (p *Pool) Loads() (loads []float64) {
 
 // BusyLoad is from which load on a worker has too much to do.
 const BusyLoad = busyLoad
+
+// BucketOf is where a histogram counts a value.
+func BucketOf(v uint64) int { return bucketOf(v) }
+
+// Record counts n values of d.
+func (h *Histogram) Record(d time.Duration, n uint64) { h.record(d, n) }
