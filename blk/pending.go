@@ -24,9 +24,7 @@ func (r PendingRequest) String() string {
 // Pending lists what is in flight on all workers. Any goroutine may call it.
 func (p *Pool) Pending() []PendingRequest {
 	var all []PendingRequest
-	for _, w := range p.workers {
-		w.do(func() { all = append(all, w.pending()...) })
-	}
+	p.ask(func(w *worker) { all = append(all, w.pending()...) })
 	return all
 }
 

@@ -36,6 +36,8 @@ type Pool struct {
 	mu       sync.Mutex
 	nextHome int32
 	closed   bool
+
+	asked sync.RWMutex // held for reading by those who ask workers that may be about to be closed
 }
 
 // NewPool starts the workers. An *iouring.UnsupportedError says that this kernel, or a sandbox, does not allow it, a
@@ -104,12 +106,30 @@ func (p *Pool) Close() error {
 		return nil
 	}
 	p.balancer.stop()
+	p.asked.Lock()
+	defer p.asked.Unlock()
 	for i, w := range p.workers {
 		w.do(func() { w.quit = true })
 		<-p.ended[i]
 		w.close()
 	}
 	return nil
+}
+
+// ask runs f for each worker, on it. It returns false when they have ended.
+func (p *Pool) ask(f func(w *worker)) bool {
+	p.asked.RLock()
+	defer p.asked.RUnlock()
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		return false
+	}
+	for _, w := range p.workers {
+		w.do(func() { f(w) })
+	}
+	return true
 }
 
 // Workers is how many there are.

@@ -92,13 +92,16 @@ func (c *queueCounters) copyTo(s *QueueStats) {
 	s.Malformed, s.Barriers, s.Broken = c.malformed, c.barriers, c.broken
 }
 
-// Stats is what a device has counted since it was made. Nothing of it ever goes back.
+// Stats is what a device has counted since it was made. No count ever goes back.
 type Stats struct {
 	Total  QueueStats   // the sum of Queues; Worker is -1
 	Queues []QueueStats // those that were ever started, in the order of their indices
 
 	Fdatasyncs      uint64 // that ended well, those of write-through and of a session's end included
 	FdatasyncErrors uint64 // that failed
+
+	FlushFailed bool   // one has, and flushes fail until ClearFlushError
+	Capacity    uint64 // that drivers see, bytes
 }
 
 // Stats returns what the device has counted, each queue's as it is between two turns of its worker. Any goroutine may call
@@ -123,7 +126,8 @@ func (d *Device) Stats() Stats {
 	for i := range s.Queues {
 		s.Total.add(&s.Queues[i])
 	}
-	s.Fdatasyncs, s.FdatasyncErrors = d.flush.syncs.Load(), d.flush.syncErrors.Load()
+	s.Fdatasyncs, s.FdatasyncErrors, s.FlushFailed = d.flush.syncs.Load(), d.flush.syncErrors.Load(), d.flush.failed.Load()
+	s.Capacity = d.capacity.Load() * SectorSize
 	return s
 }
 

@@ -18,30 +18,27 @@ type WorkerStats struct {
 	MovedIn   uint64 // queues that came here because there was less to do
 }
 
-// Stats returns what the workers have counted, in the order of their indices. Any goroutine may call it. It does not wait
-// for I/O.
-func (p *Pool) Stats() []WorkerStats {
-	all := make([]WorkerStats, len(p.workers))
-	for i, w := range p.workers {
-		s := &all[i]
-		s.Index, s.CPU = i, -1
-		if len(p.opt.CPUs) > 0 {
-			s.CPU = p.opt.CPUs[i]
-		}
-		w.do(func() { w.stats(s) })
-	}
+// Stats returns what the workers have counted, in the order of their indices; when they have ended, nothing. Any goroutine
+// may call it. It does not wait for I/O.
+func (p *Pool) Stats() (all []WorkerStats) {
+	p.ask(func(w *worker) { all = append(all, w.stats()) })
 	return all
 }
 
-func (w *worker) stats(s *WorkerStats) {
-	s.Queues, s.Enters, s.MovedIn = len(w.queues), w.account.enters, w.account.movedIn
-	s.PollsWon, s.PollsLost = w.poller.won, w.poller.lost
+func (w *worker) stats() WorkerStats {
 	a := &w.account
-	s.Polling = a.polled
+	s := WorkerStats{
+		Index: int(w.id), CPU: -1, Queues: len(w.queues), Polling: a.polled,
+		PollsWon: w.poller.won, PollsLost: w.poller.lost, Enters: a.enters, MovedIn: a.movedIn,
+	}
+	if len(w.pool.opt.CPUs) > 0 {
+		s.CPU = w.pool.opt.CPUs[w.id]
+	}
 	// Two clocks are read one after the other, so what they say does not always add up: nothing goes back.
 	a.busy = max(a.busy, w.meter.usedNow()-a.used-a.polled)
 	a.idle = max(a.idle, time.Since(w.pool.start)-a.began-a.busy-a.polled)
 	s.Busy, s.Idle = a.busy, a.idle
+	return s
 }
 
 // account is a worker's books on itself. What it uses of a CPU the kernel counts, so nothing needs to be measured when it
