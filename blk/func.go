@@ -9,20 +9,29 @@ import (
 )
 
 // FuncDisk is a Disk of plain Go: a remote store, an encrypted one, anything of one's own. Its methods may block. They
-// are called by goroutines of the device, several at a time, with ranges that lie inside the Disk and memory that is
-// ordinary Go memory, the method's until it returns: never the guest's. The context ends when the device is closed.
+// are called by goroutines of the device, up to 32 at a time and in any order. Ranges are whole logical blocks (512 bytes,
+// unless DeviceOptions say otherwise) inside the Disk: at most 256 KiB for ReadAt and WriteAt, 2 GiB for Zero. Memory is
+// the method's until it returns, which may change it, and never the guest's.
 //
-// An error that wraps a unix.Errno is told apart in logs and counters; the guest sees IOERR in any case.
+// Guests wait for the end of one write before they begin another to the same block. One that does not may find either
+// there; what such calls do to the Disk's own books is the Disk's concern.
+//
+// A call that has begun is waited for: a device that is stopped or closed waits, too. The context ends only after the last
+// call, so a Disk that may hang bounds its calls by itself.
+//
+// An error that wraps a unix.Errno is told apart in logs; the guest sees IOERR in any case.
 type FuncDisk interface {
 	Disk
 	// ReadAt fills p from byte off on, or fails.
 	ReadAt(ctx context.Context, p []byte, off int64) error
 	// WriteAt stores p from byte off on, or fails. It need not be stable before Flush.
 	WriteAt(ctx context.Context, p []byte, off int64) error
-	// Flush makes stable what WriteAt and Zero had completed when it was called.
+	// Flush makes stable what WriteAt and Zero had completed when it was called: when the guest flushes, after each write of a
+	// guest that cannot flush, and at the end of a session that has written.
 	Flush(ctx context.Context) error
 	// Zero makes n bytes from off on read as zeros. With discard, which a guest's DISCARD is and a WRITE_ZEROES never,
-	// they may be forgotten instead: what they read as then is the Disk's choice.
+	// they may be forgotten instead: what they read as then is the Disk's choice. DISCARD comes only when Info has a
+	// DiscardGranularity.
 	Zero(ctx context.Context, off, n int64, discard bool) error
 }
 
