@@ -1,6 +1,7 @@
 package export
 
 import (
+	"log/slog"
 	"net"
 	"reflect"
 
@@ -15,6 +16,8 @@ type Given struct {
 	Disk blk.Disk
 	// Listener, when set, takes the place of Definition.Socket. It is the export's from CreateGiven on, also on an error.
 	Listener *net.UnixListener
+	// Log, when set, takes the place of the Registry's.
+	Log *slog.Logger
 }
 
 // CreateGiven is Create with parts of the caller's own. d names neither a file nor a store, and with a Listener no socket.

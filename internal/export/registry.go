@@ -97,8 +97,12 @@ func (r *Registry) create(d Definition, g Given) (*Export, error) {
 			return nil, e
 		}
 	}
+	log := r.log
+	if g.Log != nil {
+		log = g.Log
+	}
 	e := &Export{
-		def: d, given: g, claim: c, pool: r.pool, trace: r.trace, log: r.log.With("export", d.Name),
+		def: d, given: g, claim: c, pool: r.pool, trace: r.trace, log: log.With("export", d.Name),
 		ready: make(chan struct{}), done: make(chan struct{}),
 	}
 	if r.changed != nil {
@@ -198,6 +202,9 @@ func (r *Registry) Remove(name string) error {
 	}
 	return r.remove(e)
 }
+
+// End is Remove for an export that the caller has. Nil when it has ended before.
+func (r *Registry) End(e *Export) error { return r.remove(e) }
 
 func (r *Registry) remove(e *Export) error {
 	err := e.end()

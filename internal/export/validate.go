@@ -80,6 +80,7 @@ func (d *Definition) checkDevice() *OptionError {
 	values := []struct{ key, value string }{
 		{"num-queues", strconv.Itoa(dev.NumQueues)},
 		{"cache", string(dev.Cache)},
+		{"flush-error", string(dev.FlushError)},
 		{"logical-block-size", strconv.FormatUint(uint64(dev.LogicalBlockSize), 10)},
 		{"physical-block-size", optionalSize(dev.PhysicalBlockSize)},
 		{"serial", dev.Serial},
@@ -87,7 +88,7 @@ func (d *Definition) checkDevice() *OptionError {
 	scratch := *d
 	for _, v := range values {
 		o, err := lookUp(v.key)
-		if err != nil || v.value == "" && v.key != "cache" {
+		if err != nil || v.value == "" && v.key != "cache" && v.key != "flush-error" {
 			continue
 		}
 		if reason, remedy := o.set(&scratch, v.value); reason != "" {
