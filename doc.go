@@ -19,7 +19,8 @@
 // # Many disks
 //
 // A [Server] serves any number of Disks on a few threads, its workers. [Server.Listen] and [Server.Serve] add an [Export],
-// which tells its [State], follows a Disk that has changed its size ([Export.Resize]) and ends by [Export.Close].
+// which tells its [State] and its [Stats], follows a Disk that has changed its size ([Export.Resize]) and ends by
+// [Export.Close].
 //
 // # Who owns what
 //

@@ -241,6 +241,9 @@ func TestServer(t *testing.T) {
 	if had, has, err := exports["file"].Resize(false); err != nil || had != mib || has != 3*mib {
 		t.Errorf("file resized from %d to %d: %v", had, has, err)
 	}
+	if all, workers := s.Stats(); len(all) != 3 || all[2].Name != "own" || all[2].State != vublk.StateAttached || len(workers) != 1 {
+		t.Errorf("statistics of %d exports and %d workers", len(all), len(workers))
+	}
 	for range 2 {
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
@@ -252,6 +255,10 @@ func TestServer(t *testing.T) {
 	}
 	if _, _, err := e.Resize(false); !errors.Is(err, vublk.ErrNotServing) {
 		t.Errorf("resize of a closed export: %v", err)
+	}
+	st := e.Stats()
+	if total := &st.Device.Total; total.Write.Requests != 1 || total.Read.Bytes != 4096 || st.Sessions != 1 || st.State != vublk.StateClosed {
+		t.Errorf("counted %d writes, %d bytes read, %d sessions, %s", total.Write.Requests, total.Read.Bytes, st.Sessions, st.State)
 	}
 	if e, err = s.Listen(at("own.sock"), own, vublk.Options{}); err != nil {
 		t.Fatalf("the name, the path and the Disk are free again, but: %v", err)
