@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"internal/bench":          {"blk", "internal/sys", "iouring", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
 	"internal/cli":            {"blk", "internal/export", "internal/insight", "internal/resume", "internal/supervise", "iouring", "vhostuser"},
 	"internal/cli/clitest":    {"internal/leaktest", "internal/sys", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
+	"internal/control":        {"api/v1", "blk", "internal/export"},
 	"internal/crashpoint":     {},
 	"internal/duel":           {"internal/bench"},
 	"internal/export":         {"blk", "internal/crashpoint", "internal/resume", "internal/sys", "iouring", "vhostuser", "virtio", "virtio/guestmem"},
