@@ -37,3 +37,28 @@ func (d *FileDisk) Measure() (int64, error) {
 	d.size.Store(size)
 	return size, nil
 }
+
+// Truncate makes the image that many bytes long and returns how many it had. It refuses a device, a read-only image, one whose
+// locks are not ours, and without shrink a smaller size. The caller measures afterwards.
+func (d *FileDisk) Truncate(size int64, shrink bool) (had int64, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd.Int(), &st); err != nil {
+		return 0, errors.Wrapf(err, "examine %s", d.info.Name)
+	}
+	had = st.Size
+	switch {
+	case d.info.Block:
+		return had, errors.Errorf("%s is a block device: give it its size where it is made (lvextend, the storage array), then have it looked at without a size", d.info.Name)
+	case d.info.ReadOnly:
+		return had, errors.Errorf("%s is served read-only: change its size where it is written", d.info.Name)
+	case !d.Locked():
+		return had, errors.Errorf("%s belongs to another process at the moment: wait until its lock is ours", d.info.Name)
+	case size < had && !shrink:
+		return had, errors.Errorf("%s has %d bytes, more than %d: what lies beyond would be lost; say that it is to shrink if that is meant", d.info.Name, had, size)
+	}
+	for {
+		if err = unix.Ftruncate(d.fd.Int(), size); !errors.Is(err, unix.EINTR) {
+			return had, errors.Wrapf(err, "make %s %d bytes long", d.info.Name, size)
+		}
+	}
+}

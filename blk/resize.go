@@ -32,3 +32,6 @@ func (d *Device) Resize(force bool) (had, has int64, err error) {
 	d.capacity.Store(uint64(has) / SectorSize)
 	return had, has, nil
 }
+
+// Capacity is what the driver is told, in bytes. Any goroutine may call it.
+func (d *Device) Capacity() int64 { return int64(d.capacity.Load()) * SectorSize }

@@ -119,6 +119,10 @@ func (s *Session) Fail(err error) {
 // starts its rings without having read the configuration space in this session is told without this call.
 func (s *Session) ConfigChanged() { s.backend.configChanged() }
 
+// FrontEnd returns the connection, for whoever wants to know who is at its other end. It is the session's to read, write and
+// close.
+func (s *Session) FrontEnd() *net.UnixConn { return s.conn.sock }
+
 // Serve handles messages until the front-end leaves (nil), breaks the protocol (*ProtocolError), the device fails, ctx
 // is done (its cause) or Fail is called (its error). When it returns, every queue is stopped and drained, and, except
 // after Suspend, all descriptors, mappings and the connection are gone. Call it once.

@@ -45,13 +45,13 @@ func claimOf(d *Definition) claim {
 func (c claim) conflict(other claim, d *Definition) *OptionError {
 	switch {
 	case c.name == other.name:
-		return &OptionError{Option: "name", Value: c.name, Reason: "two exports have this name", Remedy: "give one of them another name"}
+		return &OptionError{Option: "name", Value: c.name, Reason: "two exports have this name", Remedy: "give one of them another name", Conflict: true}
 	case c.socket == other.socket:
-		return &OptionError{Option: "socket", Value: d.Socket.whereMet(), Reason: "export " + other.name + " has this socket already", Remedy: "take another"}
+		return &OptionError{Option: "socket", Value: d.Socket.whereMet(), Reason: "export " + other.name + " has this socket already", Remedy: "take another", Conflict: true}
 	case c.image != image{} && c.image == other.image && (!c.readOnly || !other.readOnly):
 		return &OptionError{
 			Option: "blk-file", Value: d.Disk.File, Reason: "export " + other.name + " serves the same image",
-			Remedy: "make both read-only, or copy it",
+			Remedy: "make both read-only, or copy it", Conflict: true,
 		}
 	case same(c.disk, other.disk) && (!c.readOnly || !other.readOnly): // two devices do not know of each other's ranges and flushes
 		return &OptionError{

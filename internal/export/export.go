@@ -31,11 +31,12 @@ type Export struct {
 	takeOver *TakeOver      // the predecessor lives, and hands over; nil: not so
 	handing  atomic.Bool    // told to leave everything to the holder
 
-	state   state
-	session atomic.Pointer[vhostuser.Session]
-	untold  atomic.Bool // of a change of the configuration space: the session that is suspended
-	parts   parts       // the runner's
-	counted counted
+	state    state
+	session  atomic.Pointer[vhostuser.Session]
+	attached atomic.Pointer[string] // who is connected; nil: nobody
+	untold   atomic.Bool            // of a change of the configuration space: the session that is suspended
+	parts    parts                  // the runner's
+	counted  counted
 
 	peers    *peers          // the exports that begin together with this one
 	reports  sync.WaitGroup  // those that speak to the holder beside the runner
@@ -225,6 +226,9 @@ func (e *Export) device() vhostuser.Device {
 
 // attendSession runs a session to its end, and brings everything it wrote to stable storage.
 func (e *Export) attendSession(session *vhostuser.Session, k *keeper) error {
+	who := peer(session.FrontEnd())
+	e.attached.Store(&who)
+	defer e.attached.Store(nil)
 	order, err := e.runSession(session)
 	for errors.Is(err, vhostuser.ErrSuspended) {
 		if order == nil {

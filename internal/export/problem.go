@@ -12,6 +12,8 @@ type OptionError struct {
 	Value  string
 	Reason string
 	Remedy string // what to write or do instead; may be empty
+	// Conflict tells that the value would be right if another export had it not.
+	Conflict bool
 }
 
 func (e *OptionError) Error() string {

@@ -47,6 +47,28 @@ func (e *Export) Resize(force bool) (Resized, error) {
 	return r, err
 }
 
+// SetSize makes the image that long, in bytes, and gives that size to the guest as Resize does; shrink says that it may be
+// smaller than now. Only a regular file that is ours can be made longer or shorter. After an error it has the size it had, if
+// that could be given back. Any goroutine may call it.
+func (e *Export) SetSize(size int64, shrink bool) (Resized, error) {
+	select {
+	case <-e.ready:
+	default:
+		return Resized{}, ErrNotServing
+	}
+	switch {
+	case !e.listened:
+		return Resized{}, ErrNotServing
+	case e.parts.gate == nil:
+		return Resized{Old: e.parts.info.Size, New: e.parts.info.Size}, ErrFixedSize
+	}
+	r, err := e.parts.gate.sizes.set(size, shrink)
+	if err == nil && r.Changed() {
+		e.configChanged()
+	}
+	return r, err
+}
+
 // configChanged passes a change of the configuration space on to the session that runs, or that goes on after it was
 // suspended. It does not block.
 func (e *Export) configChanged() {
@@ -88,6 +110,28 @@ func (s *sizer) look(force bool) (Resized, error) {
 	}
 	had, has, err := s.device.Resize(force || s.allowShrink)
 	return Resized{Old: had, New: has}, err
+}
+
+// set makes the image that long, and looks.
+func (s *sizer) set(size int64, shrink bool) (Resized, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return Resized{}, ErrNotServing
+	}
+	before, err := s.file.Truncate(size, shrink)
+	s.mu.Unlock()
+	if err != nil {
+		return Resized{Old: before, New: before}, err
+	}
+	r, err := s.look(shrink)
+	if err != nil && size > before { // nothing was lost by it, and nothing is by taking it back
+		if _, e := s.file.Truncate(before, true); e != nil {
+			err = errors.Wrapf(err, "%v; before that", e)
+		}
+		_, _ = s.look(false)
+	}
+	return r, err
 }
 
 // close ends the looks: the image is about to be closed.

@@ -1,0 +1,320 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/internal/export"
+	"github.com/vublk/vublk/internal/statedir"
+)
+
+// Options are what a Daemon is told about its process.
+type Options struct {
+	Version string
+	Holder  string // who keeps sessions when this process dies: "supervisor", "systemd", "" nobody
+	Log     *slog.Logger
+}
+
+// Daemon owns exports and their definitions.
+type Daemon struct {
+	o        Options
+	hub      *hub
+	started  time.Time
+	dir      *statedir.Dir
+	registry *export.Registry
+	setAside []string
+
+	mu      sync.Mutex // for moments only
+	slots   map[string]*slot
+	ending  bool
+	working sync.WaitGroup // verbs
+}
+
+// record is what is kept of an export on the disk.
+type record struct {
+	Definition json.RawMessage `json:"definition"`
+	Drained    bool            `json:"drained,omitempty"`
+}
+
+// New makes a daemon without exports. Its Entered is for the registry that Open gets, its Report for Errors.
+func New(o Options) *Daemon {
+	return &Daemon{o: o, hub: newHub(), started: time.Now(), slots: map[string]*slot{}}
+}
+
+// Open reads the definitions and begins to serve them, each by itself: one that cannot be served is Failed, the others are. It
+// returns when all have begun; Settled waits for what comes of it. dir and registry are the daemon's from now on to use, and stay the
+// caller's to close.
+func (d *Daemon) Open(dir *statedir.Dir, registry *export.Registry) error {
+	values, bad, err := dir.Load()
+	if err != nil {
+		return err
+	}
+	d.dir, d.registry = dir, registry
+	for _, v := range values {
+		r, def, err := decode(v)
+		if err != nil {
+			bad = append(bad, dir.SetAside(v.Name, err))
+			continue
+		}
+		s := newSlot(def)
+		s.drained, s.made = r.Drained, true
+		d.slots[def.Name] = s
+	}
+	for _, b := range bad {
+		d.o.Log.Error("a definition is damaged and is not served; look at the file, mend it, or remove it", "file", b.File, "error", b.Err)
+		d.setAside = append(d.setAside, b.File)
+	}
+	for _, s := range d.sorted("") {
+		if !s.drained {
+			d.launch(s)
+		}
+	}
+	return nil
+}
+
+func decode(v statedir.Value) (r record, def export.Definition, err error) {
+	if err := json.Unmarshal(v.JSON, &r); err != nil {
+		return r, def, errors.Wrap(err, "it is not an export's record")
+	}
+	if def, err = export.Decode(r.Definition); err != nil {
+		return r, def, err
+	}
+	if def.Name != v.Name {
+		return r, def, errors.Errorf("it defines %q under the name %q", def.Name, v.Name)
+	}
+	return r, def, check(&def)
+}
+
+// write keeps a definition.
+func (d *Daemon) write(def *export.Definition, drained bool) error {
+	raw, err := json.Marshal(def)
+	if err != nil {
+		return err
+	}
+	return because(d.dir.Put(def.Name, record{Definition: raw, Drained: drained}))
+}
+
+// launch serves an export without waiting for it. Nobody else knows its slot yet.
+func (d *Daemon) launch(s *slot) {
+	e, err := d.registry.Create(s.def)
+	if err != nil {
+		d.failed(s, nil, err)
+		return
+	}
+	s.export = e
+	e.Start()
+	d.working.Go(func() {
+		<-e.Ready()
+		if !e.Listened() && !d.isEnding() {
+			err := e.Err()
+			_ = d.registry.End(e) // has ended
+			d.failed(s, e, err)
+		}
+	})
+}
+
+// failed notes that e is not served because of err; unless a verb has put another in its place.
+func (d *Daemon) failed(s *slot, e *export.Export, err error) {
+	mine := false
+	s.change(func() {
+		if mine = s.export == e && !s.ending && !s.gone; mine {
+			s.export, s.failure = nil, "ended"
+			if err != nil {
+				s.failure = err.Error()
+			}
+		}
+	})
+	if mine && err != nil {
+		d.o.Log.Error("an export is not served", keyExport, s.def.Name, "error", err)
+		d.hub.publish(Event{Name: s.def.Name, Kind: EventState, State: Failed, Message: err.Error()})
+	}
+}
+
+// Settled returns when every export listens, has failed, or waits for an image that another process has; or when ctx ends.
+func (d *Daemon) Settled(ctx context.Context) {
+	const pause = 5 * time.Millisecond
+	for _, s := range d.sorted("") {
+		for {
+			e := s.present()
+			if e == nil || isReady(e) || e.State() == export.WaitingForLock && time.Since(d.started) > time.Second {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-e.Ready():
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+func isReady(e *export.Export) bool {
+	select {
+	case <-e.Ready():
+		return true
+	default:
+		return false
+	}
+}
+
+// Entered is told of each state of each export, and does not block.
+func (d *Daemon) Entered(e *export.Export, st export.State) {
+	name := e.Definition().Name
+	d.mu.Lock()
+	s, ending := d.slots[name], d.ending
+	d.mu.Unlock()
+	if s == nil || ending {
+		return
+	}
+	own := false
+	s.change(func() { own = s.made && s.export == e && (st != export.Closed || !s.ending) })
+	if own {
+		d.hub.publish(Event{Name: name, Kind: EventState, State: states[st], Message: "it is " + states[st].String() + " now"})
+	}
+}
+
+// Report tells subscribers of an error that concerns an export. It does not block.
+func (d *Daemon) Report(name, text string) {
+	d.hub.publish(Event{Name: name, Kind: EventError, Message: text})
+}
+
+// Subscribe brings the events of these exports, which need not be there, from now on; of all and of the daemon itself when no
+// name is given. The caller closes it.
+func (d *Daemon) Subscribe(names []string) *Subscription { return d.hub.subscribe(names) }
+
+// sorted are the slots with names that begin so, in the order of their names.
+func (d *Daemon) sorted(prefix string) []*slot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for name := range d.slots {
+		if strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	list := make([]*slot, len(names))
+	for i, name := range names {
+		list[i] = d.slots[name]
+	}
+	return list
+}
+
+// List returns the exports with names that begin so, in the order of their names.
+func (d *Daemon) List(prefix string) []Status {
+	var list []Status
+	for _, s := range d.sorted(prefix) {
+		if s.isMade() {
+			list = append(list, s.status())
+		}
+	}
+	return list
+}
+
+// isMade tells whether others may know of it: it is served, or was.
+func (s *slot) isMade() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.made && !s.gone
+}
+
+// Get returns one export.
+func (d *Daemon) Get(name string) (Status, error) {
+	d.mu.Lock()
+	s := d.slots[name]
+	d.mu.Unlock()
+	if s == nil || !s.isMade() {
+		return Status{}, noSuch(name)
+	}
+	return s.status(), nil
+}
+
+// Counted is what an export has counted.
+type Counted struct {
+	Name  string
+	State State
+	Stats export.Stats // zero when it is out of service
+}
+
+// Stats returns what these exports, in the order of their names, and the workers have counted; without names all exports.
+func (d *Daemon) Stats(names []string) ([]Counted, []blk.WorkerStats, error) {
+	list := d.sorted("")
+	if len(names) > 0 {
+		var some []*slot
+		for _, name := range names {
+			i := slices.IndexFunc(list, func(s *slot) bool { return s.definition().Name == name })
+			if i < 0 || !list[i].isMade() {
+				return nil, nil, noSuch(name)
+			}
+			some = append(some, list[i])
+		}
+		slices.SortFunc(some, func(a, b *slot) int { return strings.Compare(a.definition().Name, b.definition().Name) })
+		list = slices.Compact(some)
+	}
+	var all []Counted
+	for _, s := range list {
+		if !s.isMade() {
+			continue
+		}
+		c := Counted{Name: s.definition().Name, State: s.status().State}
+		if e := s.present(); e != nil {
+			c.Stats = e.Stats()
+		}
+		all = append(all, c)
+	}
+	return all, d.registry.Workers(), nil
+}
+
+// Info tells about a daemon.
+type Info struct {
+	Version  string
+	PID      int
+	Started  time.Time
+	StateDir string
+	SetAside []string
+	Holder   string
+}
+
+// Info tells about this one.
+func (d *Daemon) Info() Info {
+	return Info{
+		Version: d.o.Version, PID: os.Getpid(), Started: d.started, StateDir: d.dir.Path(), SetAside: slices.Clone(d.setAside), Holder: d.o.Holder,
+	}
+}
+
+// Unserved names the exports that should be served and are not.
+func (d *Daemon) Unserved() (names []string) {
+	for _, s := range d.sorted("") {
+		if st := s.status().State; s.isMade() && (st == Failed || st == Created || st == WaitingForLock) {
+			names = append(names, s.definition().Name)
+		}
+	}
+	return names
+}
+
+// End refuses verbs from now on and ends all subscriptions. The exports are the registry's to end.
+func (d *Daemon) End() {
+	d.mu.Lock()
+	d.ending = true
+	d.mu.Unlock()
+	d.hub.close()
+}
+
+// Wait returns when no verb runs any more, which is after End, and after the end of the registry at the latest.
+func (d *Daemon) Wait() { d.working.Wait() }
+
+func (d *Daemon) isEnding() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ending
+}

@@ -1,0 +1,85 @@
+package daemon
+
+import (
+	"github.com/vublk/vublk/internal/export"
+)
+
+// State is where an export is in its life.
+type State int
+
+// The states of an export: those of package export, and two in which there is none.
+const (
+	Created State = iota
+	WaitingForLock
+	Listening
+	Attached
+	Draining
+	Drained // out of service because Drain asked for it
+	Failed  // out of service because of an error
+)
+
+var stateNames = [...]string{"created", "waiting for lock", "listening", "attached", "draining", "drained", "failed"}
+
+func (s State) String() string { return stateNames[s] }
+
+// states are those of an export that is there; a closed one has failed.
+var states = map[export.State]State{
+	export.Created: Created, export.WaitingForLock: WaitingForLock, export.Listening: Listening, export.Attached: Attached,
+	export.Draining: Draining, export.Closed: Failed,
+}
+
+// Status is an export as it is now.
+type Status struct {
+	Definition    export.Definition
+	State         State
+	Error         string // why it is out of service, of Failed
+	Capacity      int64  // bytes; 0: nothing is open
+	FrontEnd      string // who is connected; "": nobody
+	FlushError    bool   // flushes fail until ClearError
+	RunningQueues int
+	BrokenQueues  int // of these: not served until the driver resets the device
+	Resumes       uint64
+}
+
+// status looks at an export. It waits for nobody.
+func (s *slot) status() Status {
+	s.mu.Lock()
+	st := Status{Definition: s.def, State: Failed, Error: s.failure}
+	e, drained, ending := s.export, s.drained, s.ending
+	s.mu.Unlock()
+	switch {
+	case e == nil && ending:
+		st.State = Draining
+	case e == nil && drained:
+		st.State, st.Error = Drained, ""
+	case e != nil:
+		s.lookAt(e, &st)
+	}
+	return st
+}
+
+func (s *slot) lookAt(e *export.Export, st *Status) {
+	st.State = states[e.State()]
+	if st.State == Failed { // it has ended by itself
+		st.Error = "ended"
+		select {
+		case <-e.Done():
+			if err := e.Err(); err != nil {
+				st.Error = err.Error()
+			}
+		default: // almost
+		}
+		return
+	}
+	st.Error, st.Capacity, st.FrontEnd, st.FlushError = "", e.Capacity(), e.FrontEnd(), e.FlushFailed()
+	counted := e.Stats()
+	st.Resumes = counted.Resumes
+	for _, q := range counted.Device.Queues {
+		if q.Worker >= 0 {
+			st.RunningQueues++
+			if q.Dead {
+				st.BrokenQueues++
+			}
+		}
+	}
+}

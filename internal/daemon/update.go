@@ -1,0 +1,118 @@
+package daemon
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/export"
+)
+
+// forEver are the options that make an export what it is.
+var forEver = []string{"name", "socket-path", "fd", "connect", "blk-file", "store"}
+
+// quiet are those that no front-end has read: they take effect the next time that the image is opened.
+var quiet = []string{"lock-timeout", "incoming"}
+
+// Update changes options by their keys, all or none. Most of them a front-end has read already: with disconnect it loses its
+// connection, without it such an option is refused while one is connected.
+func (d *Daemon) Update(ctx context.Context, name string, options map[string]string, disconnect bool) (Status, error) {
+	s, err := d.enter(ctx, name)
+	if err != nil {
+		return Status{}, err
+	}
+	before := s.definition()
+	now, err := changed(before, options)
+	if err != nil {
+		return Status{}, d.refuse(s, err)
+	}
+	e := s.present()
+	anew := e != nil && needsNew(before, now)
+	if anew && !disconnect {
+		if who := e.FrontEnd(); who != "" {
+			return Status{}, d.refuse(s, errorf(FailedPrecondition,
+				"export %s: %s cannot change while a front-end is connected (%s) that has read it; end that first, or disconnect it if it connects again by itself",
+				name, strings.Join(slices.Sorted(maps.Keys(options)), ", "), who))
+		}
+	}
+	err = d.run(ctx, s, func() error {
+		if anew {
+			return d.replace(ctx, s, before, now)
+		}
+		s.mu.Lock()
+		drained := s.drained
+		s.mu.Unlock()
+		if err := d.write(&now, drained); err != nil {
+			return err
+		}
+		s.change(func() { s.def = now })
+		d.tell(EventUpdated, s, "its definition was changed")
+		return nil
+	})
+	if err != nil {
+		return Status{}, err
+	}
+	return s.status(), nil
+}
+
+// changed is a definition with other options.
+func changed(def export.Definition, options map[string]string) (export.Definition, error) {
+	known := map[string]export.Option{}
+	for _, o := range export.Options() {
+		if !slices.Contains(forEver, o.Key) {
+			known[o.Key] = o
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		o, ok := known[key]
+		switch {
+		case slices.Contains(forEver, key):
+			return def, &export.OptionError{Option: key, Value: options[key], Reason: "it is what the export is, and stays", Remedy: "create another export"}
+		case !ok:
+			return def, &export.OptionError{
+				Option: key, Value: options[key], Reason: "no such option", Remedy: "they are " + strings.Join(slices.Sorted(maps.Keys(known)), ", "),
+			}
+		}
+		if err := o.Set(&def, options[key]); err != nil {
+			return def, err
+		}
+	}
+	return def, check(&def)
+}
+
+// needsNew tells whether the difference is of a kind that only a new export has.
+func needsNew(before, now export.Definition) bool {
+	for _, o := range export.Options() {
+		if !slices.Contains(quiet, o.Key) && o.Get(&before) != o.Get(&now) {
+			return true
+		}
+	}
+	return false
+}
+
+// replace serves an export by another definition; when that fails, by the one that it had.
+func (d *Daemon) replace(ctx context.Context, s *slot, before, now export.Definition) error {
+	if err := d.end(s); err != nil {
+		d.o.Log.Error("an export ended with an error to be changed", keyExport, before.Name, "error", err)
+	}
+	e, err := d.begin(ctx, now)
+	if err == nil {
+		s.change(func() { s.export, s.def = e, now })
+		if err = d.write(&now, false); err == nil {
+			d.tell(EventUpdated, s, "its definition was changed")
+			return nil
+		}
+		_ = d.end(s)
+		s.change(func() { s.def = before })
+	}
+	old, e2 := d.begin(context.WithoutCancel(ctx), before)
+	if e2 != nil {
+		d.failed(s, nil, e2)
+		return errors.Wrapf(err, "%v; and before that", e2)
+	}
+	s.change(func() { s.export = old })
+	return err
+}
