@@ -65,7 +65,7 @@ func translate(err error) error {
 	if !errors.As(err, &wrong) {
 		return err
 	}
-	e := OptionError(*wrong)
+	e := OptionError{Option: wrong.Option, Value: wrong.Value, Reason: wrong.Reason, Remedy: wrong.Remedy}
 	if field, ok := fields[e.Option]; ok {
 		e.Option = field
 	}

@@ -41,7 +41,7 @@ libvirt, libblkio and others, and does the guest's I/O straight into guest memor
 			return cli.Usagef("a command is missing; '%s --help' lists them", cmd.CommandPath())
 		},
 	}
-	root.AddCommand(serveCommand(stderr), createCommand(), releaseCommand(), benchCommand(), infoCommand(), versionCommand())
+	root.AddCommand(serveCommand(stderr), daemonCommand(stderr), createCommand(), releaseCommand(), benchCommand(), infoCommand(), versionCommand())
 	cli.TeachHelp(root)
 	return root
 }

@@ -63,14 +63,10 @@ const serveExample = `  # one disk
 
 // serveFlags are what the options of serve were set to.
 type serveFlags struct {
+	processFlags
 	single  export.Definition
 	exports []string
-	workers int
-	cpus    []int
-	poll    string
-	super   *cli.SuperviseOptions
 	take    bool
-	log     *cli.LogOptions
 }
 
 func serveCommand(stderr io.Writer) *cobra.Command {
@@ -87,7 +83,7 @@ func serveCommand(stderr io.Writer) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		process := cli.ProcessOptions{Workers: f.workers, CPUs: f.cpus, Poll: f.poll, Log: f.log, Stderr: stderr}
+		process := f.options(stderr)
 		if f.super.Wanted() {
 			return cli.Supervise(f.super, process, cli.Inherited(definitions))
 		}
@@ -105,15 +101,10 @@ func (f *serveFlags) add(flags *pflag.FlagSet) {
 	flags.Var((*exportList)(&f.exports), "export", "one of several exports: socket-path=PATH,blk-file=FILE,…; may be repeated")
 	cli.Group(flags, several, "export")
 
-	const process = "Process"
-	flags.Var((*workerCount)(&f.workers), "workers", "threads that do the I/O of all exports (default: the CPUs we may run on)")
-	flags.Var((*cpuList)(&f.cpus), "cpus", "run each worker on a CPU of its own: the first one of this list, the second, …; LIST is like 0-3,8")
-	f.poll = "auto"
-	flags.Var((*pollMode)(&f.poll), "poll", "how long an idle worker looks for work before it sleeps; DURATION is like 50us")
-	cli.Group(flags, process, "workers", "cpus", "poll")
+	f.processFlags.add(flags)
 	f.super = cli.AddSuperviseOptions(flags)
 	flags.BoolVar(&f.take, "take-over", false, "take the exports over from the vublk that serves them now, without their guests' noticing")
-	cli.Group(flags, process, "take-over")
+	cli.Group(flags, processGroup, "take-over")
 	f.log = cli.AddLogOptions(flags)
 	cli.AddPrintCapabilities(flags)
 }

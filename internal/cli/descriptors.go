@@ -17,10 +17,8 @@ const (
 	raiseDescriptors = "raise RLIMIT_NOFILE (ulimit -Hn, LimitNOFILE= in a systemd unit)"
 )
 
-// reserveDescriptors checks that there is room for so many exports. The runtime has raised the soft limit to the hard one.
-//
-// It also has the kernel make the table large enough now. Whenever that grows in a process of several threads, all who open
-// something wait for an RCU grace period, and the runtime starts a thread for each that waits.
+// reserveDescriptors checks that there is room for so many exports, and makes the table large enough now. The runtime has
+// raised the soft limit to the hard one.
 func reserveDescriptors(exports int, log *slog.Logger) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -34,7 +32,18 @@ func reserveDescriptors(exports int, log *slog.Logger) error {
 		log.Warn("front-ends will find no descriptors left: "+raiseDescriptors,
 			"exports", exports, "with_a_front_end_each", attached, "limit", limit.Cur)
 	}
-	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, int(min(attached, limit.Cur)-1))
+	return growDescriptors(attached)
+}
+
+// growDescriptors has the kernel make the table of descriptors large enough for so many, if the limit allows that. Whenever
+// it grows in a process of several threads, all who open something wait for an RCU grace period, and the runtime starts a
+// thread for each that waits.
+func growDescriptors(n uint64) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return errors.Wrap(err, "read RLIMIT_NOFILE")
+	}
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, int(min(n, limit.Cur)-1))
 	if err != nil {
 		return nil //nolint:nilerr // no descriptor 0, or no memory: the table grows when it must
 	}

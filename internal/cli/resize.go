@@ -8,22 +8,22 @@ import (
 
 // watchSizes looks at the sizes of all exports at each SIGHUP, until done is closed. It is a goroutine of its own: a file
 // system that hangs may keep it for ever, and no other signal waits for that.
-func (s *server) watchSizes(done <-chan struct{}) {
+func (p *process) watchSizes(done <-chan struct{}) {
 	for {
 		select {
 		case <-done:
 			return
-		case <-s.hangup:
-			for _, e := range s.exports {
-				s.lookAtSize(e)
+		case <-p.hangup:
+			for _, e := range p.registry.List() {
+				p.lookAtSize(e)
 			}
 		}
 	}
 }
 
 // lookAtSize gives an export's guest the size that its disk has now, and logs what came of it.
-func (s *server) lookAtSize(e *export.Export) {
-	log := s.log.With("export", e.Definition().Name)
+func (p *process) lookAtSize(e *export.Export) {
+	log := p.log.With("export", e.Definition().Name)
 	r, err := e.Resize(false)
 	size := []any{"old", export.FormatSize(r.Old), "new", export.FormatSize(r.New)}
 	switch {

@@ -2,9 +2,9 @@ package control
 
 import (
 	"context"
-	"time"
 
 	"github.com/vublk/vublk/blk"
+	"github.com/vublk/vublk/internal/daemon"
 	"github.com/vublk/vublk/internal/export"
 )
 
@@ -32,82 +32,62 @@ type Subscription interface {
 	Close()
 }
 
-// State is where an export is in its life.
-type State int
-
-// States.
-const (
-	Created State = iota
-	WaitingForLock
-	Listening
-	Attached
-	Draining
-	Drained
-	Failed
+// What the daemon says.
+type (
+	// State is where an export is in its life.
+	State = daemon.State
+	// Status is an export as it is now.
+	Status = daemon.Status
+	// Stats are what an export has counted.
+	Stats = daemon.Stats
+	// EventKind is what happened.
+	EventKind = daemon.EventKind
+	// Event is something that happened.
+	Event = daemon.Event
+	// Info tells about the daemon.
+	Info = daemon.Info
+	// ErrorKind says what stands in the way.
+	ErrorKind = daemon.ErrorKind
+	// Error is a reason not to do what was asked for.
+	Error = daemon.Error
 )
 
-// Status is an export as it is now.
-type Status struct {
-	Definition    export.Definition
-	State         State
-	Error         string
-	Capacity      int64 // bytes
-	FrontEnd      string
-	FlushError    bool
-	RunningQueues int
-	BrokenQueues  int
-	Resumes       uint64
-}
+// For is d as a Server needs it.
+func For(d *daemon.Daemon) Daemon { return subscribed{d} }
 
-// EventKind is what happened.
-type EventKind int
+// subscribed has Subscribe return the interface.
+type subscribed struct{ *daemon.Daemon }
+
+// Subscribe implements Daemon.
+func (d subscribed) Subscribe(names []string) Subscription { return d.Daemon.Subscribe(names) }
+
+// States of an export.
+const (
+	Created        = daemon.Created
+	WaitingForLock = daemon.WaitingForLock
+	Listening      = daemon.Listening
+	Attached       = daemon.Attached
+	Draining       = daemon.Draining
+	Drained        = daemon.Drained
+	Failed         = daemon.Failed
+)
 
 // Kinds of events.
 const (
-	EventCreated EventKind = iota
-	EventState
-	EventResized
-	EventUpdated
-	EventDeleted
-	EventError
-	EventCleared
+	EventCreated = daemon.EventCreated
+	EventState   = daemon.EventState
+	EventResized = daemon.EventResized
+	EventUpdated = daemon.EventUpdated
+	EventDeleted = daemon.EventDeleted
+	EventError   = daemon.EventError
+	EventCleared = daemon.EventCleared
 )
-
-// Event is something that happened.
-type Event struct {
-	Time    time.Time
-	Name    string
-	Kind    EventKind
-	State   State
-	Message string
-}
-
-// Info tells about the daemon.
-type Info struct {
-	Version  string
-	PID      int
-	Started  time.Time
-	StateDir string
-	SetAside []string
-	Holder   string
-}
-
-// ErrorKind says what stands in the way.
-type ErrorKind int
 
 // Kinds of errors.
 const (
-	Internal ErrorKind = iota
-	NotFound
-	AlreadyExists
-	FailedPrecondition
-	Unavailable
+	Internal           = daemon.Internal
+	NotFound           = daemon.NotFound
+	AlreadyExists      = daemon.AlreadyExists
+	FailedPrecondition = daemon.FailedPrecondition
+	Unavailable        = daemon.Unavailable
 )
-
-// Error is a reason not to do what was asked for.
-type Error struct {
-	Kind ErrorKind
-	Text string
-}
-
-func (e *Error) Error() string { return e.Text }

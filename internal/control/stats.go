@@ -5,7 +5,6 @@ import (
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
 	"github.com/vublk/vublk/blk"
-	"github.com/vublk/vublk/internal/export"
 )
 
 // collect reads all counters.
@@ -20,12 +19,6 @@ func (s *Server) collect() *vublkv1.StatsResponse {
 		answer.Workers = append(answer.Workers, workerStatsOf(&workers[i]))
 	}
 	return answer
-}
-
-// Stats are an export's, and its state as the daemon sees it.
-type Stats struct {
-	export.Stats
-	State State
 }
 
 func exportStatsOf(s *Stats) *vublkv1.ExportStats {

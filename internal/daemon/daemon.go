@@ -239,40 +239,26 @@ func (d *Daemon) Get(name string) (Status, error) {
 	return s.status(), nil
 }
 
-// Counted is what an export has counted.
-type Counted struct {
-	Name  string
+// Stats are what an export has counted, zero when it is out of service, and where it is in its life.
+type Stats struct {
+	export.Stats
 	State State
-	Stats export.Stats // zero when it is out of service
 }
 
-// Stats returns what these exports, in the order of their names, and the workers have counted; without names all exports.
-func (d *Daemon) Stats(names []string) ([]Counted, []blk.WorkerStats, error) {
-	list := d.sorted("")
-	if len(names) > 0 {
-		var some []*slot
-		for _, name := range names {
-			i := slices.IndexFunc(list, func(s *slot) bool { return s.definition().Name == name })
-			if i < 0 || !list[i].isMade() {
-				return nil, nil, noSuch(name)
-			}
-			some = append(some, list[i])
-		}
-		slices.SortFunc(some, func(a, b *slot) int { return strings.Compare(a.definition().Name, b.definition().Name) })
-		list = slices.Compact(some)
-	}
-	var all []Counted
-	for _, s := range list {
+// Stats returns what the exports, in the order of their names, and the workers have counted.
+func (d *Daemon) Stats() ([]Stats, []blk.WorkerStats) {
+	var all []Stats
+	for _, s := range d.sorted("") {
 		if !s.isMade() {
 			continue
 		}
-		c := Counted{Name: s.definition().Name, State: s.status().State}
+		one := Stats{Stats: export.Stats{Name: s.definition().Name}, State: s.status().State}
 		if e := s.present(); e != nil {
-			c.Stats = e.Stats()
+			one.Stats = e.Stats()
 		}
-		all = append(all, c)
+		all = append(all, one)
 	}
-	return all, d.registry.Workers(), nil
+	return all, d.registry.Workers()
 }
 
 // Info tells about a daemon.

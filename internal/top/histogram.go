@@ -42,11 +42,11 @@ func (t *histogram) quantile(q float64) uint64 {
 	slices.Sort(bounds)
 	left := uint64(q * float64(t.n))
 	for _, bound := range bounds {
-		if n := t.counts[bound]; n > left {
+		n := t.counts[bound]
+		if n > left {
 			return bound
-		} else {
-			left -= n
 		}
+		left -= n
 	}
 	return 0
 }
