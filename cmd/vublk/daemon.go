@@ -92,9 +92,9 @@ func daemonCommand(stderr io.Writer) *cobra.Command {
 func (f *daemonFlags) add(flags *pflag.FlagSet) {
 	const group = "Daemon"
 	f.stateDir, f.listen = defaultStateDir, defaultControl
-	flags.Var(textFlag{&f.stateDir, "DIRECTORY"}, "state-dir", "keep the definitions of exports in this directory, which is made when there is none")
-	flags.Var(textFlag{&f.listen, "PATH"}, "listen", "control socket; under systemd a socket named control takes its place")
-	flags.Var(textFlag{&f.group, "GROUP"}, "group", "let the members of this group, a name or a number, call, too")
+	flags.Var(textFlag("DIRECTORY", &f.stateDir), "state-dir", "keep the definitions of exports in this directory, which is made when there is none")
+	flags.Var(textFlag("PATH", &f.listen), "listen", "control socket; under systemd a socket named control takes its place")
+	flags.Var(textFlag("GROUP", &f.group), "group", "let the members of this group, a name or a number, call, too")
 	cli.Group(flags, group, "state-dir", "listen", "group")
 	f.processFlags.add(flags)
 	f.super = cli.AddSuperviseOptions(flags)

@@ -72,23 +72,3 @@ func (p *pollMode) Set(value string) error {
 }
 
 func (p *pollMode) Type() string { return "auto|off|DURATION" }
-
-// textFlag is a flag whose value is taken as it is; kind is what help calls it.
-type textFlag struct {
-	to   *string
-	kind string
-}
-
-func (f textFlag) String() string {
-	if f.to == nil {
-		return "" // pflag asks a zero value
-	}
-	return *f.to
-}
-
-func (f textFlag) Set(value string) error {
-	*f.to = value
-	return nil
-}
-
-func (f textFlag) Type() string { return f.kind }
