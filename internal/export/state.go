@@ -27,6 +27,9 @@ func (s State) String() string {
 	return stateNames[s]
 }
 
+// Served tells whether a front-end is served, or may come.
+func (s State) Served() bool { return s == Listening || s == Attached || s == Draining }
+
 // ways lists the states that may follow each state.
 var ways = [...][]State{
 	Created:        {WaitingForLock, Closed},

@@ -1,0 +1,9 @@
+package metrics
+
+import (
+	"testing"
+
+	"github.com/vublk/vublk/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
