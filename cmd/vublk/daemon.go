@@ -36,8 +36,8 @@ Exit status 2 means that the state directory, the socket, an option or the kerne
 const daemonExample = `  # the defaults: definitions in /var/lib/vublk, control socket /run/vublk/control.sock
   vublk daemon
 
-  # by hand, without root
-  vublk daemon --state-dir=state --listen=control.sock
+  # by hand, without root, with metrics for Prometheus
+  vublk daemon --state-dir=state --listen=control.sock --metrics=localhost:9127
 
   # guests that do not notice when it dies
   vublk daemon --supervise`
@@ -79,7 +79,7 @@ func daemonCommand(stderr io.Writer) *cobra.Command {
 			return err
 		}
 		return cli.Daemon(cli.DaemonOptions{
-			Process: process, Version: cli.Version(version), StateDir: f.stateDir, Listen: listen, Group: group,
+			Process: process, StateDir: f.stateDir, Listen: listen, Group: group,
 			API: func(d *daemon.Daemon, l *net.UnixListener, log *slog.Logger) (func(context.Context), error) {
 				return serveAPI(d, l, group, log)
 			},

@@ -13,6 +13,7 @@ type processFlags struct {
 	workers int
 	cpus    []int
 	poll    string
+	metrics string
 	super   *cli.SuperviseOptions
 	log     *cli.LogOptions
 }
@@ -26,8 +27,11 @@ func (f *processFlags) add(flags *pflag.FlagSet) {
 	f.poll = "auto"
 	flags.Var((*pollMode)(&f.poll), "poll", "how long an idle worker looks for work before it sleeps; DURATION is like 50us")
 	cli.Group(flags, processGroup, "workers", "cpus", "poll")
+	cli.AddMetrics(flags, &f.metrics)
 }
 
 func (f *processFlags) options(stderr io.Writer) cli.ProcessOptions {
-	return cli.ProcessOptions{Workers: f.workers, CPUs: f.cpus, Poll: f.poll, Log: f.log, Stderr: stderr}
+	return cli.ProcessOptions{
+		Workers: f.workers, CPUs: f.cpus, Poll: f.poll, Metrics: f.metrics, Version: cli.Version(version), Log: f.log, Stderr: stderr,
+	}
 }

@@ -25,7 +25,6 @@ type API func(d *daemon.Daemon, l *net.UnixListener, log *slog.Logger) (end func
 // DaemonOptions are what Daemon needs.
 type DaemonOptions struct {
 	Process  ProcessOptions
-	Version  string
 	StateDir string
 	Listen   string // the control socket's path
 	Group    int    // whose members may connect to it; -1: the daemon's user only
@@ -77,7 +76,7 @@ func (s *daemonProcess) start() error {
 	if err := growDescriptors(daemonDescriptors); err != nil {
 		return err
 	}
-	s.daemon = daemon.New(daemon.Options{Version: s.o.Version, Holder: s.holderName(), Log: s.log})
+	s.daemon = daemon.New(daemon.Options{Version: s.o.Process.Version, Holder: s.holderName(), Log: s.log})
 	s.log = slog.New(daemon.Errors(s.log.Handler(), s.daemon.Report))
 	err := s.openRegistry(func(e *export.Export, st export.State) {
 		s.tidier.note()
@@ -102,6 +101,9 @@ func (s *daemonProcess) start() error {
 		return Usage(errors.Wrapf(err, "--state-dir=%s", s.o.StateDir))
 	}
 	s.registry.Disown()
+	if err := s.tellMetrics(s.daemon.Unserved, s.inherited); err != nil {
+		return err
+	}
 	if err := s.openAPI(socket); err != nil {
 		return Usage(err)
 	}

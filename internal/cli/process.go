@@ -34,6 +34,8 @@ type ProcessOptions struct {
 	Workers int   // 0: as many as CPUs, or as this process may run on
 	CPUs    []int // of the workers; empty: wherever the kernel likes
 	Poll    string
+	Metrics string // where they are told, as metrics.Listen reads it; empty: nowhere
+	Version string // of the program, for the metrics
 	Log     *LogOptions
 	Stderr  io.Writer
 }
@@ -53,6 +55,7 @@ type process struct {
 	inherited bool // a predecessor has left something
 	registry  *export.Registry
 	tidier    *tidier
+	teller    *teller
 }
 
 // begin takes the process over. The caller calls end, whatever happens.
@@ -85,6 +88,7 @@ func (p *process) begin(o ProcessOptions) (end func()) {
 	p.holder = holder
 	p.tidier = newTidier(o.Workers + spareProcs + idleThreads)
 	return func() {
+		p.teller.close()
 		_ = holder.Close()
 		p.tidier.stop()
 		for _, c := range []chan os.Signal{p.signals, p.clear, p.upgrade, p.hangup} {

@@ -51,6 +51,9 @@ func (s *server) start() error {
 	if _, err := s.inherit(""); err != nil {
 		return err
 	}
+	if err := s.tellMetrics(s.unready, s.o.TakeOver || s.inherited); err != nil {
+		return err
+	}
 	// A successor under a supervisor has the same options and nobody to take over from.
 	if s.o.TakeOver && !s.inherited {
 		if err := s.registry.TakeOver(s.o.Definitions); err != nil {
@@ -74,6 +77,24 @@ func (s *server) start() error {
 		return errStopped
 	}
 	return nil
+}
+
+// unready names what is not served, although it was asked for.
+func (s *server) unready() (list []string) {
+	served := map[string]bool{}
+	for _, e := range s.registry.List() {
+		served[e.Definition().Name] = e.State().Served()
+	}
+	for _, d := range s.o.Definitions {
+		name := d.Name
+		if name == "" {
+			name = d.DefaultName()
+		}
+		if !served[name] {
+			list = append(list, name)
+		}
+	}
+	return list
 }
 
 // begun waits until every export is there. A signal ends that at once, unless a predecessor has left something: it died, or
