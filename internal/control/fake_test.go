@@ -139,6 +139,13 @@ func (f *fake) Drain(ctx context.Context, name string) (Status, error) {
 	return f.change(name, func(s *Status) { s.State = Drained })
 }
 
+// atMost is how many calls were held at a time.
+func (f *fake) atMost() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.most
+}
+
 func (f *fake) Start(_ context.Context, name string) (Status, error) {
 	return f.change(name, func(s *Status) { s.State = Listening })
 }
@@ -297,7 +304,9 @@ func (r *rig) works(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if info, err := r.observeClient(t).Info(ctx, &vublkv1.InfoRequest{}); err != nil || info.GetPid() != 4711 {
+	c := ttrpc.NewClient(r.dial(t))
+	defer func() { _ = c.Close() }()
+	if info, err := vublkv1.NewObserveClient(c).Info(ctx, &vublkv1.InfoRequest{}); err != nil || info.GetPid() != 4711 {
 		t.Errorf("the server does not answer any more: %v, %v", info, err)
 	}
 }

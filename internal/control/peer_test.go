@@ -50,7 +50,7 @@ func (r *rig) callAs(t *testing.T, cred *syscall.Credential) string {
 		}
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{childSocket + "=" + r.path}
+	cmd.Env = []string{childSocket + "=" + r.path, "GORACE=atexit_sleep_ms=0"}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	var out bytes.Buffer
