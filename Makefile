@@ -14,6 +14,9 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 # Everything but the guests; the guests are `make e2e`.
 UNIT := $(shell $(GO) list ./... 2>/dev/null | grep -v /test/)
 
+# Modules of their own: programs that embed vublk.
+MODULES := $(shell git ls-files '*/go.mod' 2>/dev/null | xargs -r -n1 dirname)
+
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## this list
@@ -74,6 +77,13 @@ lint: $(GOLANGCI) $(GOFUMPT) ## format, vet (amd64 and arm64), golangci-lint, mo
 	$(GOLANGCI) run --build-tags crashpoint ./internal/crashpoint ./virtio
 	$(GOLANGCI) run --build-tags insight ./internal/insight
 	$(GO) mod tidy -diff
+	@for m in $(MODULES); do echo "== $$m"; \
+		(cd $$m && GOARCH=arm64 $(GO) vet ./... && $(CURDIR)/$(GOLANGCI) run && $(GO) mod tidy -diff) || exit 1; \
+	done
+
+.PHONY: tidy
+tidy: ## go mod tidy here and in the modules below examples/ and test/, which follow this one's versions
+	@for m in . $(MODULES); do (cd $$m && $(GO) mod tidy) || exit 1; done
 
 .PHONY: fmt
 fmt: $(GOFUMPT) ## format all Go files

@@ -55,10 +55,11 @@ var mayImport = map[string][]string{
 const maxLines = 600
 
 type source struct {
-	path string // slash-separated, from the root
-	pkg  string // directory, "" at the root
-	text string
-	file *ast.File
+	path   string // slash-separated, from the root
+	pkg    string // directory, "" at the root
+	module string // directory of the go.mod that it belongs to, "" at the root
+	text   string
+	file   *ast.File
 }
 
 func (s source) isTest() bool {
@@ -92,7 +93,7 @@ func sources(t *testing.T) []source {
 		if pkg == "." {
 			pkg = ""
 		}
-		all = append(all, source{path: filepath.ToSlash(path), pkg: pkg, text: string(text), file: file})
+		all = append(all, source{path: filepath.ToSlash(path), pkg: pkg, module: moduleOf(pkg), text: string(text), file: file})
 		return nil
 	})
 	if err != nil {
@@ -104,8 +105,47 @@ func sources(t *testing.T) []source {
 	return all
 }
 
+// moduleOf finds the module that a package belongs to.
+func moduleOf(pkg string) string {
+	for ; pkg != "" && pkg != "."; pkg = filepath.ToSlash(filepath.Dir(pkg)) {
+		if _, err := os.Stat(filepath.Join(pkg, "go.mod")); err == nil {
+			return pkg
+		}
+	}
+	return ""
+}
+
+// TestOtherModulesAreStrangers: a module of an example or a test has what everybody has. Its name must not begin with ours,
+// or Go would let it import what is internal.
+func TestOtherModulesAreStrangers(t *testing.T) {
+	found := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.module == "" {
+			continue
+		}
+		found[s.module] = true
+		for _, spec := range s.file.Imports {
+			if strings.Contains(spec.Path.Value, "/internal/") {
+				t.Errorf("%s imports %s", s.path, spec.Path.Value)
+			}
+		}
+	}
+	for dir := range found {
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err != nil || !regexp.MustCompile(`(?m)^module example\.com/`).Match(text) {
+			t.Errorf("%s/go.mod does not say \"module example.com/…\" (%v)", dir, err)
+		}
+	}
+	if !found["examples/customdisk"] {
+		t.Errorf("modules found: %v", found)
+	}
+}
+
 func TestImportMatrix(t *testing.T) {
 	for _, s := range sources(t) {
+		if s.module != "" {
+			continue
+		}
 		allowed, listed := mayImport[s.pkg]
 		if !listed && !strings.HasPrefix(s.pkg, "test/") {
 			t.Errorf("%s: package %q is not in the import matrix (layout_test.go, docs/architecture.md)", s.path, s.pkg)
