@@ -44,7 +44,7 @@ func Start(o Options) (g *Guest, err error) {
 		return nil, err
 	}
 	defer func() { _ = monitor.Close() }()
-	channel, err := listen(filepath.Join(o.Dir, "agent.sock"))
+	channel, err := listen(filepath.Join(o.Dir, agentSocket))
 	if err != nil {
 		return nil, err
 	}
@@ -193,10 +193,12 @@ func (g *Guest) PID() int { return g.cmd.Process.Pid }
 
 // Close ends everything, by force where needed. It may be called again.
 func (g *Guest) Close() {
-	if g.Running() {
-		_ = g.Kill()
+	if g.cmd != nil {
+		if g.Running() {
+			_ = g.Kill()
+		}
+		<-g.exited
 	}
-	<-g.exited
 	if g.agent != nil {
 		g.agent.close()
 	}

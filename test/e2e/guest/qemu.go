@@ -18,6 +18,9 @@ type Options struct {
 	MaxMemory int    // MiB; above Memory: leaves slots for hot-plugged memory
 	Disks     []Disk
 	Incoming  string // socket on which a migration is awaited: the guest does not boot, it arrives, and waits for cont
+	// Machine is what somebody else's command line says of accelerator, CPUs, memory, machine and disks, instead of what CPUs,
+	// Memory and Disks would.
+	Machine []string
 	// QEMU is the command and its first arguments, to take another than Debian's qemu-system-x86_64: then one from 9.2 on,
 	// which knows reconnect-ms.
 	QEMU []string
@@ -68,28 +71,18 @@ func (d Disk) Device() string {
 const KernelWords = "console=ttyS0 loglevel=5 panic=0 nokaslr mitigations=off no_timer_check tsc=nowatchdog random.trust_bootloader=on"
 
 func (o Options) args(console string) []string {
-	cpus, memory := o.CPUs, o.Memory
-	if cpus == 0 {
-		cpus = 2
+	args := []string{"-name", "vublk-e2e", "-no-user-config", "-nodefaults", "-nographic"}
+	if len(o.Machine) > 0 {
+		args = append(args, o.Machine...)
+	} else {
+		args = append(args, o.machine()...)
 	}
-	if memory == 0 {
-		memory = 512
-	}
-	size := fmt.Sprintf("%dM", memory)
-	if o.MaxMemory > memory {
-		size = fmt.Sprintf("%dM,slots=4,maxmem=%dM", memory, o.MaxMemory)
-	}
-	args := []string{
-		"-name", "vublk-e2e", "-no-user-config", "-nodefaults", "-nographic",
-		"-machine", "pc,memory-backend=ram0", "-accel", "tcg,thread=multi",
-		"-smp", strconv.Itoa(cpus), "-m", size,
-		// vhost-user needs memory that can be handed over.
-		"-object", fmt.Sprintf("memory-backend-memfd,id=ram0,size=%dM,share=on", memory),
-		"-chardev", "file,id=console,path=" + console, "-serial", "chardev:console",
-		"-chardev", "socket,id=agent,path=" + filepath.Join(o.Dir, "agent.sock"),
-		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=vublk.agent",
-		"-chardev", "socket,id=qmp,path=" + filepath.Join(o.Dir, "qmp.sock"), "-mon", "chardev=qmp,mode=control",
-	}
+	args = append(args,
+		"-chardev", "file,id=console,path="+console, "-serial", "chardev:console",
+		"-chardev", "socket,id=agent,path="+filepath.Join(o.Dir, agentSocket),
+		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name="+AgentPort,
+		"-chardev", "socket,id=qmp,path="+filepath.Join(o.Dir, "qmp.sock"), "-mon", "chardev=qmp,mode=control",
+	)
 	for _, d := range o.Disks {
 		args = append(args, "-chardev", o.chardev(d), "-device", d.Device())
 	}
@@ -101,6 +94,27 @@ func (o Options) args(console string) []string {
 		args = append(args, "-S", "-incoming", "unix:"+o.Incoming)
 	}
 	return args
+}
+
+// machine is one that this harness makes.
+func (o Options) machine() []string {
+	cpus, memory := o.CPUs, o.Memory
+	if cpus == 0 {
+		cpus = 2
+	}
+	if memory == 0 {
+		memory = 512
+	}
+	size := fmt.Sprintf("%dM", memory)
+	if o.MaxMemory > memory {
+		size = fmt.Sprintf("%dM,slots=4,maxmem=%dM", memory, o.MaxMemory)
+	}
+	return []string{
+		"-machine", "pc,memory-backend=ram0", "-accel", "tcg,thread=multi",
+		"-smp", strconv.Itoa(cpus), "-m", size,
+		// vhost-user needs memory that can be handed over.
+		"-object", fmt.Sprintf("memory-backend-memfd,id=ram0,size=%dM,share=on", memory),
+	}
 }
 
 // CommandLine is what Start would run, for a human's shell.
