@@ -1,6 +1,6 @@
-// Command vublk serves disks to virtual machines over vhost-user, and helps with what belongs to that: `info` on what
-// the host can do, `create` for images, `bench` for figures. One file per subcommand, but for bench, which has one per
-// noun. Read next: serve.go, then internal/cli.
+// Command vublk serves disks to virtual machines over vhost-user, and helps with what belongs to that: `export`, `stats`,
+// `events` and `top` speak to a daemon, `info` tells what the host can do, `create` makes images, `bench` measures. One file
+// per subcommand, but for bench and export, which have one per noun. Read next: serve.go, client.go, then internal/cli.
 package main
 
 import (
@@ -42,6 +42,7 @@ libvirt, libblkio and others, and does the guest's I/O straight into guest memor
 		},
 	}
 	root.AddCommand(serveCommand(stderr), daemonCommand(stderr), createCommand(), releaseCommand(), benchCommand(), infoCommand(), versionCommand())
+	root.AddCommand(exportCommand(), statsCommand(), eventsCommand(), topCommand())
 	cli.TeachHelp(root)
 	return root
 }

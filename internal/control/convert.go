@@ -72,8 +72,8 @@ func setOptions(d *export.Definition, p *vublkv1.Definition) error {
 	return nil
 }
 
-// protoOf writes a Definition, with every default.
-func protoOf(d *export.Definition) *vublkv1.Definition {
+// ProtoOf writes a Definition, with every default.
+func ProtoOf(d *export.Definition) *vublkv1.Definition {
 	return &vublkv1.Definition{
 		Name: d.Name, SocketPath: d.Socket.Path, Connect: d.Socket.Connect, BlkFile: d.Disk.File, Store: d.Disk.Store.String(),
 		ReadOnly: d.Disk.ReadOnly, Direct: proto.Bool(d.Disk.Direct), LockTimeoutNs: proto.Int64(int64(d.Disk.LockTimeout)),
@@ -136,7 +136,7 @@ var states = map[State]vublkv1.State{
 
 func exportOf(s *Status) *vublkv1.Export {
 	return &vublkv1.Export{
-		Definition: protoOf(&s.Definition), State: states[s.State], Error: text(s.Error), CapacityBytes: unsigned(s.Capacity),
+		Definition: ProtoOf(&s.Definition), State: states[s.State], Error: text(s.Error), CapacityBytes: unsigned(s.Capacity),
 		FrontEnd: text(s.FrontEnd), FlushError: s.FlushError, RunningQueues: uint32(max(s.RunningQueues, 0)),
 		BrokenQueues: uint32(max(s.BrokenQueues, 0)), Resumes: s.Resumes,
 	}

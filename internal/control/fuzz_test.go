@@ -98,7 +98,7 @@ func FuzzDefinition(f *testing.F) {
 		if d.Validate() != nil {
 			return
 		}
-		again, err := definitionOf(protoOf(&d))
+		again, err := definitionOf(ProtoOf(&d))
 		if err != nil || !reflect.DeepEqual(again, d) {
 			t.Fatalf("%+v became %+v: %v", d, again, err)
 		}
