@@ -44,7 +44,7 @@ func topCommand() *cobra.Command {
 	_ = cmd.Flags().MarkHidden("timeout")
 	cmd.ValidArgsFunction = o.completeNames(1 << 20)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		r := &vublkv1.WatchStatsRequest{Names: args, IntervalNs: int64(interval)}
+		r := &vublkv1.WatchStatsRequest{Names: args, Queues: true, IntervalNs: int64(interval)} // cost is by worker, which queues know
 		if once {
 			count = 1
 		}
