@@ -58,18 +58,3 @@ func (d *Device) writeThrough() bool {
 	}
 	return false
 }
-
-// CacheDescription says in words which durability the device offers, and why.
-func (d *Device) CacheDescription() string {
-	switch {
-	case d.opt.ReadOnly:
-		return "read-only"
-	case d.opt.Cache == CacheUnsafe:
-		return "UNSAFE: flushes are answered and not done; a power cut loses data"
-	case d.opt.Cache == CacheWritethrough:
-		return "write-through: each write is stable before it completes (RWF_DSYNC)"
-	case d.offered.Has(FeatureFlush):
-		return "write-back: the guest's flushes become fdatasync; write-through for a driver that does not negotiate FLUSH"
-	}
-	return "write-back without FLUSH: the device says that it has no volatile cache"
-}

@@ -22,7 +22,8 @@ type Mem struct {
 	written []atomic.Uint64
 }
 
-// NewMem makes a Mem of size bytes, all zero; pages that are never written cost nothing.
+// NewMem makes a Mem of size bytes, all zero; pages that are never written cost nothing. An error is the kernel's (mmap(2)):
+// no bytes at all, or more than it gives.
 func NewMem(size int64) (*Mem, error) {
 	data, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {

@@ -31,7 +31,7 @@ type memo struct {
 	region *guestmem.Region // nil: none
 }
 
-// SetMemo gives the device memoSize bytes that outlive it, or takes them away: it owns m. What a predecessor left there is
+// SetMemo gives the device 64 bytes (vhostuser.MemoSize) that outlive it, or takes them away: it owns m. What a predecessor left there is
 // taken over.
 func (d *Device) SetMemo(m *guestmem.Region) error {
 	d.memo.mu.Lock()

@@ -6,7 +6,7 @@ import (
 	"github.com/pkg/errors"
 )
 
-// PollMode says how long a worker that has run out of work looks at its rings before it sleeps.
+// PollMode says how long a worker that has run out of work looks at its rings before it sleeps. The zero value is PollOff.
 type PollMode struct {
 	auto   bool
 	window time.Duration
@@ -14,8 +14,8 @@ type PollMode struct {
 
 // The polling modes that need no duration.
 var (
-	PollAuto = PollMode{auto: true} // the default: polls while that pays
-	PollOff  = PollMode{}
+	PollAuto = PollMode{auto: true} // polls while that pays: what --poll is by default
+	PollOff  = PollMode{}           // never
 )
 
 // maxPollWindow bounds a window that somebody asks for: beyond it a worker would look dead to a stop request.

@@ -12,12 +12,12 @@ import (
 
 // PoolOptions are the choices about the workers of a process. The zero value of each field means its default.
 type PoolOptions struct {
-	Workers int   // default: the number of CPUs, or else the CPUs that the process may run on
-	CPUs    []int // worker k runs on the kth of them only, and needs one; empty: wherever the kernel likes
-	Slots   int   // requests in flight a worker, default 1024
-	Poll    PollMode
-	Ring    iouring.Options
-	Log     *slog.Logger
+	Workers int             // default: the number of CPUs, or else the CPUs that the process may run on
+	CPUs    []int           // worker k runs on the kth of them only, and needs one; empty: wherever the kernel likes
+	Slots   int             // requests in flight a worker, default 1024
+	Poll    PollMode        // default PollOff; PollAuto is what the programs take
+	Ring    iouring.Options // default: sizes that follow from Slots
+	Log     *slog.Logger    // default: none
 }
 
 // maxWorkers bounds Workers: messages name their sender in a few bits, and more threads than this serve nobody.

@@ -115,7 +115,7 @@ func TestConfigChangeOnlyWhileARingIsStarted(t *testing.T) {
 	if b := received(t, sock); !bytes.Equal(b, configChange) {
 		t.Fatalf("sent % x, want % x", b, configChange)
 	}
-	r.session.Events().ConfigChanged()
+	r.session.ConfigChanged()
 	if b := received(t, sock); !bytes.Equal(b, configChange) {
 		t.Fatalf("sent % x, want % x", b, configChange)
 	}
@@ -229,7 +229,7 @@ func TestBackendChannelMustBeASocket(t *testing.T) {
 func TestFailEndsTheSession(t *testing.T) {
 	r, _ := newRing(t)
 	r.ok(vhostuser.RequestSetVringKick, ut.U64(0), eventfd(t))
-	r.session.Events().Fail(errFake)
+	r.session.Fail(errFake)
 	r.session.Fail(io.ErrUnexpectedEOF) // too late
 	if err := r.wait(); !errors.Is(err, errFake) {
 		t.Fatalf("Serve: %v", err)

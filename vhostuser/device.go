@@ -51,11 +51,3 @@ type Suspender interface {
 	// suspended (Session.Suspend), and the driver is not to notice.
 	SuspendQueue(i int) (virtio.Base, error)
 }
-
-// Events are the calls from a device back to its session. Whoever builds both hands them to the device.
-type Events struct {
-	// ConfigChanged says that the configuration space changed without the driver's doing, the capacity for example.
-	ConfigChanged func()
-	// Fail ends the session.
-	Fail func(error)
-}

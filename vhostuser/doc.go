@@ -1,6 +1,17 @@
 // Package vhostuser is the back-end's side of the vhost-user protocol: it receives a front-end's messages over a Unix
 // socket, keeps what they say about memory and rings, and drives a Device. It knows nothing about blocks.
 //
+// # How to use it
+//
+//	l, err := vhostuser.Listen(path)
+//	conn, err := l.AcceptUnix()
+//	session := vhostuser.NewSession(conn, device, vhostuser.Options{})
+//	err = session.Serve(ctx) // nil: the front-end has gone, and every queue is drained
+//
+// A device is whatever implements Device: blk.Device does, the example has one of its own. It tells its session of a change of
+// its configuration space by ConfigChanged, and of guest memory that is gone by Fail. A session that is to outlive its process
+// has a Keeper; Suspend and Resume are for one that moves to another process alive.
+//
 // # A message's way
 //
 //  1. conn.go receives the header, the descriptors and the payload: framing, version, size limit.

@@ -100,11 +100,6 @@ func NewSession(sock *net.UnixConn, dev Device, o Options) *Session {
 	return s
 }
 
-// Events returns the calls that the device makes back to this session.
-func (s *Session) Events() Events {
-	return Events{ConfigChanged: s.ConfigChanged, Fail: s.Fail}
-}
-
 // Fail ends the session with err: Serve returns it. Any goroutine, any number of times; the first counts.
 func (s *Session) Fail(err error) {
 	if err == nil {

@@ -5,12 +5,14 @@
 // wants that, Reap returns what came back and checks it (completed exactly once, index monotone, length plausible).
 // Split and Packed give raw access to the rings for drivers that misbehave.
 //
-//	m, _ := virtiotest.NewMemory(virtiotest.RAM(64 << 20))
-//	d, _ := virtiotest.NewDriver(m, virtiotest.Options{Size: 128, Features: virtio.FeatureVersion1})
-//	buf, _ := m.Alloc(4096, 512)
-//	id, _ := d.Add(virtiotest.Request{Writable: []virtiotest.Area{{GPA: buf, Len: 4096}}})
-//	_, _ = d.Publish()
-//	done, ok, err := d.Reap()
+//	m, err := virtiotest.NewMemory(virtiotest.RAM(64 << 20))
+//	d, err := virtiotest.NewDriver(m, virtiotest.Options{Size: 128, Features: virtio.FeatureVersion1})
+//	buf, err := m.Alloc(4096, 512)
+//	id, err := d.Add(virtiotest.Request{Writable: []virtiotest.Area{{GPA: buf, Len: 4096}}})
+//	_, err = d.Publish()
+//	done, ok, err := d.Reap() // not ok: EnableCalls, and if that finds nothing either, WaitCall
+//
+// The example of package virtio shows both sides. Memory, drivers and logs are closed by who made them, the memory last.
 //
 // A Driver belongs to one goroutine, the device may run in another one or in another process. Add, Publish, Reap,
 // EnableCalls and DisableCalls do not allocate. The ring code here shares nothing with package virtio: a mistake would
