@@ -96,7 +96,7 @@ func background(t *testing.T, path string, serve func(context.Context) error) (e
 	said := make(chan error, 1)
 	go func() { said <- serve(ctx) }()
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(path); err == nil {
+		if listens(t, path) {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -108,6 +108,22 @@ func background(t *testing.T, path string, serve func(context.Context) error) (e
 		cancel()
 		return <-said
 	}
+}
+
+// listens tells whether somebody listens at path, without being a client: the socket's file is there a moment before.
+func listens(t *testing.T, path string) bool {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		// Num: RefCount Protocol Flags Type St Inode Path; of the flags __SO_ACCEPTCON
+		if f := strings.Fields(line); len(f) == 8 && f[7] == path && f[3] == "00010000" {
+			return true
+		}
+	}
+	return false
 }
 
 // pattern is what a guest writes.
