@@ -42,6 +42,8 @@ type Comparison struct {
 	Of, To  string  // names of contestants
 	AtLeast float64 // 0: no such limit
 	AtMost  float64 // 0: no such limit
+	// Within is how far from 1 the ratio may be, 0.03 for 3 %; twice the control's spread if that is more. 0: no such limit.
+	Within float64
 }
 
 // Run holds the contest. The error names the contestant that failed, with its command line and what it logged.
@@ -149,7 +151,7 @@ func (c *Contest) check() error {
 	}
 	for _, k := range c.Comparisons {
 		names = append(names, k.Of, k.To)
-		if (k.AtLeast > 0 || k.AtMost > 0) && c.Control == ([2]string{}) {
+		if k.Limited() && c.Control == ([2]string{}) {
 			return errors.New("limits without a control")
 		}
 	}

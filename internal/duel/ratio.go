@@ -25,10 +25,13 @@ type Ratio struct {
 }
 
 // Limited tells whether the ratio has a limit.
-func (r *Ratio) Limited() bool { return r.AtLeast > 0 || r.AtMost > 0 }
+func (c *Comparison) Limited() bool { return c.AtLeast > 0 || c.AtMost > 0 || c.Within > 0 }
 
 // Held tells whether the limits hold beyond the spread. Without limits it is true.
 func (r *Ratio) Held() bool {
+	if r.Within > 0 && math.Abs(math.Log(r.Value)) > math.Log1p(max(r.Within, 2*r.Spread)) {
+		return false
+	}
 	return (r.AtLeast <= 0 || r.Value/(1+r.Spread) >= r.AtLeast) && (r.AtMost <= 0 || r.Value*(1+r.Spread) <= r.AtMost)
 }
 

@@ -34,7 +34,7 @@ const enough = 1.5
 // sets are the parts of the standard set. A part that needs other contestants than these brings its own
 // (duel.Contestant).
 var sets = []func(*site) []*entry{
-	nullPolling, nullSleeping, sparseFile, tmpfsFile, realDisk, memory, sequential, rings, crowds, collections,
+	nullPolling, nullSleeping, sparseFile, tmpfsFile, realDisk, memory, sequential, rings, crowds, collections, observation,
 }
 
 // standard is the whole set, or what of it is wanted.

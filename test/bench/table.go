@@ -91,6 +91,8 @@ func (r *ratio) cells() []string {
 		limit = fmt.Sprintf("≥ %.2f", r.AtLeast)
 	case r.AtMost > 0:
 		limit = fmt.Sprintf("≤ %.2f", r.AtMost)
+	case r.Within > 0:
+		limit = fmt.Sprintf("1 ± %.1f %%", 100*max(r.Within, 2*r.Spread))
 	}
 	if r.Limited() {
 		held = yes(r.Held())
