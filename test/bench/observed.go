@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
 	"github.com/pkg/errors"
 
@@ -82,6 +83,7 @@ func (o *observed) observe(ctx context.Context) (seen *sights, end func() error,
 		cancel()
 		return nil, nil, errors.WithStack(err)
 	}
+	log.L.Logger.SetOutput(io.Discard) // what ttrpc has to say is in its errors
 	rpc := ttrpc.NewClient(conn)
 	seen = &sights{}
 	var all sync.WaitGroup
