@@ -25,6 +25,8 @@ type Export struct {
 	log   *slog.Logger
 	trace bool
 
+	replaced bool // its claim outlives it; under the registry's lock
+
 	holder   *resume.Holder // keeps what a successor of this process needs; nil: nobody does
 	prefix   string         // of the names of it
 	heritage heritage       // what a predecessor has left; the runner's

@@ -42,7 +42,7 @@ func (r *Registry) createGiven(d Definition, g Given) (*Export, error) {
 		return nil, &OptionError{Option: "disk", Reason: "missing"}
 	}
 	d.Disk.ReadOnly = d.Disk.ReadOnly || g.Disk.Info().ReadOnly
-	return r.create(d, g)
+	return r.create(d, g, nil)
 }
 
 // checkNoDisk is checkDisk where the Disk is the caller's.

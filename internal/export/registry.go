@@ -76,11 +76,25 @@ func (r *Registry) Create(d Definition) (*Export, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	return r.create(d, Given{})
+	return r.create(d, Given{}, nil)
 }
 
-// create is Create when d has been checked.
-func (r *Registry) create(d Definition, g Given) (*Export, error) {
+// Replace ends e and creates an export in its place. What e has reserved stays so meanwhile, and, on an error, until End.
+func (r *Registry) Replace(e *Export, d Definition) (*Export, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	e.replaced = true
+	r.mu.Unlock()
+	if err := e.end(); err != nil {
+		e.log.Error("an export that is replaced ended with an error", "error", err)
+	}
+	return r.create(d, Given{}, e)
+}
+
+// create is Create when d has been checked, in the place of another export, if any.
+func (r *Registry) create(d Definition, g Given, instead *Export) (*Export, error) {
 	d = d.withDefaults()
 	c := claimOf(&d)
 	c.disk = g.Disk
@@ -90,7 +104,7 @@ func (r *Registry) create(d Definition, g Given) (*Export, error) {
 		return nil, errors.Errorf("export %s: everything is being ended", d.Name)
 	}
 	for _, other := range r.exports {
-		if other.State() == Closed {
+		if other == instead || other.State() == Closed && !other.replaced {
 			continue
 		}
 		if e := c.conflict(other.claim, &d); e != nil {
