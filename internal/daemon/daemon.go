@@ -32,6 +32,7 @@ type Daemon struct {
 	dir      *statedir.Dir
 	registry *export.Registry
 	setAside []string
+	images   turns
 
 	mu      sync.Mutex // for moments only
 	slots   map[string]*slot
@@ -134,8 +135,9 @@ func (d *Daemon) failed(s *slot, e *export.Export, err error) {
 		}
 	})
 	if mine && err != nil {
-		d.o.Log.Error("an export is not served", keyExport, s.def.Name, "error", err)
-		d.hub.publish(Event{Name: s.def.Name, Kind: EventState, State: Failed, Message: err.Error()})
+		name := s.definition().Name
+		d.o.Log.Error("an export is not served", keyExport, name, "error", err)
+		d.hub.publish(Event{Name: name, Kind: EventState, State: Failed, Message: err.Error()})
 	}
 }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/vublk/vublk/internal/export"
 )
@@ -61,4 +62,21 @@ func (s *slot) present() *export.Export {
 		return nil
 	}
 	return s.export
+}
+
+// openTime bounds the wait for an image that is being opened: after a restart of the daemon calls come at once.
+const openTime = 5 * time.Second
+
+// opened is present, after the image was opened, or ctx has ended, or the wait for it has become long.
+func (s *slot) opened(ctx context.Context) *export.Export {
+	e := s.present()
+	if e == nil {
+		return nil
+	}
+	select {
+	case <-e.Ready():
+	case <-ctx.Done():
+	case <-time.After(openTime):
+	}
+	return s.present()
 }

@@ -48,8 +48,8 @@ func (s *slot) status() Status {
 	e, drained, ending := s.export, s.drained, s.ending
 	s.mu.Unlock()
 	switch {
-	case e == nil && ending:
-		st.State = Draining
+	case ending && (e == nil || e.State() == export.Closed): // or another takes its place
+		st.State, st.Error = Draining, ""
 	case e == nil && drained:
 		st.State, st.Error = Drained, ""
 	case e != nil:

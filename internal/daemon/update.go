@@ -95,24 +95,36 @@ func needsNew(before, now export.Definition) bool {
 
 // replace serves an export by another definition; when that fails, by the one that it had.
 func (d *Daemon) replace(ctx context.Context, s *slot, before, now export.Definition) error {
-	if err := d.end(s); err != nil {
-		d.o.Log.Error("an export ended with an error to be changed", keyExport, before.Name, "error", err)
-	}
-	e, err := d.begin(ctx, now)
+	defer s.change(func() { s.ending = false })
+	e, err := d.swap(ctx, s, now)
 	if err == nil {
-		s.change(func() { s.export, s.def = e, now })
 		if err = d.write(&now, false); err == nil {
+			s.change(func() { s.export, s.def, s.ending = e, now, false })
 			d.tell(EventUpdated, s, "its definition was changed")
 			return nil
 		}
-		_ = d.end(s)
-		s.change(func() { s.def = before })
 	}
-	old, e2 := d.begin(context.WithoutCancel(ctx), before)
-	if e2 != nil {
-		d.failed(s, nil, e2)
-		return errors.Wrapf(err, "%v; and before that", e2)
+	e, again := d.swap(context.WithoutCancel(ctx), s, before)
+	switch {
+	case again == nil:
+		s.change(func() { s.export = e })
+	case d.isEnding():
+	default:
+		_ = d.registry.End(s.change(func() { s.export, s.ending = nil, false }))
+		d.failed(s, nil, again)
+		err = errors.Wrapf(err, "%v; and before that", again)
 	}
-	s.change(func() { s.export = old })
 	return err
+}
+
+// swap ends the export of a slot and serves another one in its place, which nobody else gets meanwhile. The slot has an export,
+// on an error one that has ended.
+func (d *Daemon) swap(ctx context.Context, s *slot, def export.Definition) (*export.Export, error) {
+	old := s.change(func() { s.ending = true })
+	e, err := d.registry.Replace(old, def)
+	if err != nil {
+		return nil, because(err)
+	}
+	s.change(func() { s.export = e })
+	return e, d.listen(ctx, e)
 }

@@ -81,26 +81,42 @@ func (d *Daemon) refuse(s *slot, err error) error {
 
 // begin serves an export and waits until it listens. On an error nothing of it is left.
 func (d *Daemon) begin(ctx context.Context, def export.Definition) (*export.Export, error) {
+	leave, err := d.images.enter(ctx, def.Disk.File)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return d.beginInTurn(ctx, def)
+}
+
+// beginInTurn is begin for whoever has the turn with the image.
+func (d *Daemon) beginInTurn(ctx context.Context, def export.Definition) (*export.Export, error) {
 	e, err := d.registry.Create(def)
 	if err != nil {
 		return nil, because(err)
 	}
+	if err := d.listen(ctx, e); err != nil {
+		_ = d.registry.End(e) // err says more
+		return nil, err
+	}
+	return e, nil
+}
+
+// listen starts e and waits until it listens. On an error the caller ends it.
+func (d *Daemon) listen(ctx context.Context, e *export.Export) error {
 	e.Start()
 	select {
 	case <-e.Ready():
 	case <-ctx.Done():
-		_ = d.registry.End(e) // it was told to
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	if e.Listened() {
-		return e, nil
+		return nil
 	}
-	err = e.Err()
-	_ = d.registry.End(e)
-	if err == nil { // everything is being ended
-		err = errEnding
+	if err := e.Err(); err != nil {
+		return because(err)
 	}
-	return nil, because(err)
+	return errEnding // everything is being ended
 }
 
 // end takes the export of a slot out of service: its requests are drained and on stable storage when it returns nil.
@@ -175,13 +191,18 @@ func (d *Daemon) forget(s *slot) {
 
 func (d *Daemon) create(ctx context.Context, s *slot, size int64) (err error) {
 	def := s.definition()
+	leave, err := d.images.enter(ctx, def.Disk.File)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	undo := func() {}
 	if size > 0 {
 		if undo, err = makeImage(def.Disk.File, size); err != nil {
 			return because(err)
 		}
 	}
-	e, err := d.begin(ctx, def)
+	e, err := d.beginInTurn(ctx, def)
 	if err != nil {
 		undo()
 		return err
@@ -285,7 +306,7 @@ func (d *Daemon) ClearError(ctx context.Context, name string) (cleared bool, err
 		return false, err
 	}
 	err = d.run(ctx, s, func() error {
-		e := s.present()
+		e := s.opened(ctx)
 		if e == nil {
 			return errorf(FailedPrecondition, "export %s is out of service, so it has no error to clear; start it", name)
 		}
@@ -311,7 +332,7 @@ func (d *Daemon) Resize(ctx context.Context, name string, size int64, shrink boo
 	}
 	var got export.Resized
 	err = d.run(ctx, s, func() error {
-		e := s.present()
+		e := s.opened(ctx)
 		if e == nil {
 			return errorf(FailedPrecondition, "export %s is out of service; start it, or change the file itself", name)
 		}
