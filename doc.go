@@ -44,7 +44,7 @@
 // The embedding program is. Nothing that a guest or its front-end writes is: a guest that breaks the rules loses the queue
 // on which it did, a front-end loses its connection, and no Disk is asked for anything outside its size. The mode of
 // a socket's file decides who may be a front-end, who then gets the disk: the umask when the socket is made, and the
-// directory's mode. An error of a Disk is IOERR for the guest; the first of each kind is logged.
+// directory's mode. An error of a Disk is IOERR for the guest; the first one is logged, all are counted.
 //
 // What the guest may believe of a completed write is decided by the Disk's DiskInfo.VolatileCache and [Options].Cache, as
 // docs/durability.md says. Images that OpenFile opened are locked in QEMU's scheme while a front-end uses them, or none

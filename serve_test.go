@@ -378,6 +378,55 @@ func TestCloseWhileExportsAreAdded(t *testing.T) {
 	}
 }
 
+// TestEverythingAtOnce: any goroutine may call, at any moment in an export's life.
+func TestEverythingAtOnce(t *testing.T) {
+	path, disk := filepath.Join(t.TempDir(), "vm.sock"), newGoDisk()
+	s := newServer(t, vublk.ServerOptions{Workers: 2})
+	for range 30 {
+		e, err := s.Listen(path, disk, vublk.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		front, err := vhostusertest.Connect(path, vhostusertest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := front.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var asking sync.WaitGroup
+		for range 3 {
+			asking.Go(func() {
+				for {
+					if _, _, err := e.Resize(false); err != nil && !errors.Is(err, vublk.ErrNotServing) {
+						t.Errorf("resize: %v", err)
+					}
+					if e.ClearFlushError() {
+						t.Error("no flush has failed")
+					}
+					if all, workers := s.Stats(); len(all) > 1 || len(workers) != 2 || len(s.Pending()) > 0 {
+						t.Errorf("%d exports, %d workers", len(all), len(workers))
+					}
+					if st := e.Stats(); st.State == vublk.StateClosed {
+						return
+					}
+				}
+			})
+		}
+		for range 2 {
+			asking.Go(func() {
+				if err := e.Close(); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			})
+		}
+		asking.Wait()
+		if err := front.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestOpenFileIsLocked: OpenFile waits for nobody when it is told to, and says who has the image.
 func TestOpenFileIsLocked(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk.raw")

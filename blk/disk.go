@@ -13,7 +13,7 @@ import (
 // shared by all workers.
 type Disk interface {
 	// Info describes the Disk; the answer does not change while a device uses it, its Size apart: see Device.Resize.
-	// Any goroutine may call it.
+	// Any goroutine may call it. It must not block: whoever asks may hold a lock.
 	Info() DiskInfo
 	// Close releases the Disk and its locks. No device uses it any more.
 	Close() error
