@@ -12,7 +12,7 @@ func ListenAndServe(ctx context.Context, path string, disk Disk, o Options) erro
 	return serve(ctx, o, func(s *Server) (*Export, error) { return s.Listen(path, disk, o) })
 }
 
-// Serve is ListenAndServe at a socket that listens already. It owns l.
+// Serve is ListenAndServe at a socket that listens already. It owns l, also when it fails, as Server.Serve may.
 func Serve(ctx context.Context, l *net.UnixListener, disk Disk, o Options) error {
 	return serve(ctx, o, func(s *Server) (*Export, error) { return s.Serve(l, disk, o) })
 }

@@ -85,7 +85,7 @@ func (d *Device) fillConfig(c *[configSize]byte) {
 }
 
 // WriteConfig takes what the driver writes into the configuration space: its choice between write-back and
-// write-through, if that was offered, and nothing else. Leaving write-back makes the earlier writes stable.
+// write-through, if that was offered, and nothing else. Leaving write-back makes the earlier writes stable. An error refuses the write and changes nothing.
 func (d *Device) WriteConfig(b []byte, off uint32) error {
 	if off != configWriteback || len(b) != 1 {
 		return errors.Errorf("the driver writes %d bytes at offset %d of the configuration space: only writeback (offset %d, 1 byte) is writable", len(b), off, configWriteback)

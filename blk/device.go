@@ -58,7 +58,8 @@ type Device struct {
 	held   bool
 }
 
-// NewDevice makes a device on disk. The Disk stays the caller's, who closes it after the device.
+// NewDevice makes a device on disk. The Disk stays the caller's, who closes it after the device. An error says which option,
+// or what in the Disk's Info, is wrong.
 func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 	info := disk.Info()
 	o.setDefaults(info)
@@ -95,7 +96,7 @@ func (p *Pool) NewDevice(disk Disk, o DeviceOptions) (*Device, error) {
 	return d, nil
 }
 
-// Close ends a device whose queues have all been stopped.
+// Close ends a device, and stops the queues that still run. It returns the first error of that.
 func (d *Device) Close() error {
 	err := d.SetMemo(nil)
 	if e := d.Reset(); e != nil {
@@ -150,7 +151,7 @@ func (d *Device) acked() virtio.Features { return virtio.Features(d.ackedBits.Lo
 func (d *Device) Features() uint64 { return uint64(d.offered) }
 
 // SetFeatures takes the driver's choice; it may come again while queues run. Bits that are not offered are honoured too:
-// a front-end that reconnects repeats what an earlier process, with other options, had offered.
+// a front-end that reconnects repeats what an earlier process, with other options, had offered. The error is always nil.
 func (d *Device) SetFeatures(acked uint64) error {
 	d.ackedBits.Store(acked)
 	d.decideDurability()
@@ -158,7 +159,7 @@ func (d *Device) SetFeatures(acked uint64) error {
 }
 
 // SetMemory makes all queues use memory table t and returns when each does. The old table stays mapped until the
-// requests that were fetched under it have ended.
+// requests that were fetched under it have ended. The error is always nil: a queue whose rings are not in t is broken.
 func (d *Device) SetMemory(t *guestmem.Table) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -175,7 +176,8 @@ func (d *Device) SetMemory(t *guestmem.Table) error {
 	return nil
 }
 
-// StartQueue begins to serve queue i. The device owns q from here on, also when it fails.
+// StartQueue begins to serve queue i. The device owns q from here on, also on an error: there is no queue i, it is started
+// already, or SetMemory has not been called.
 func (d *Device) StartQueue(i int, vq *virtio.Queue) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,7 +194,8 @@ func (d *Device) StartQueue(i int, vq *virtio.Queue) error {
 	return nil
 }
 
-// UpdateQueue runs f on the goroutine that owns queue i, and looks at the queue again afterwards.
+// UpdateQueue runs f on the goroutine that owns queue i, and looks at the queue again afterwards. An error says that the
+// queue is not started, and f did not run.
 func (d *Device) UpdateQueue(i int, f func(*virtio.Queue)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -211,7 +214,8 @@ func (d *Device) queue(i int) *queue {
 	return d.queues[i]
 }
 
-// StopQueue ends the service of queue i and returns where it stopped, when none of its requests is in flight any more.
+// StopQueue ends the service of queue i and returns where it stopped, when none of its requests is in flight any more: a Disk
+// that hangs makes it wait. An error says that the queue is not started, or that its driver could not be called.
 func (d *Device) StopQueue(i int) (virtio.Base, error) {
 	told := make(chan stopResult, 1)
 	d.mu.Lock()
@@ -233,7 +237,8 @@ func (d *Device) StopQueue(i int) (virtio.Base, error) {
 	return r.base, r.err
 }
 
-// Reset stops all queues and puts the device into the state of power-on. The memory table stays.
+// Reset stops all queues and puts the device into the state of power-on. The memory table stays. It returns the first
+// error of StopQueue.
 func (d *Device) Reset() error {
 	var first error
 	for i := range d.opt.NumQueues {
@@ -253,7 +258,7 @@ func (d *Device) Reset() error {
 }
 
 // Flush makes stable what has completed. Any goroutine may call it; it blocks. A device that is held has nothing to
-// flush, and no right to.
+// flush, and no right to. An error says that an fdatasync has failed, now or, with FlushErrorSticky, earlier.
 func (d *Device) Flush() error {
 	if d.opt.ReadOnly || d.inline != nil || d.opt.Cache == CacheUnsafe {
 		return nil

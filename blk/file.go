@@ -84,7 +84,8 @@ func OpenFile(ctx context.Context, path string, o FileOptions) (*FileDisk, error
 	return d, nil
 }
 
-// Lock takes the image's locks and makes the host forget what it cached of the image before.
+// Lock takes the image's locks and makes the host forget what it cached of the image before. It waits for another user until
+// FileOptions.LockTimeout, then a *LockedError names it, or the end of ctx.
 func (d *FileDisk) Lock(ctx context.Context) error {
 	if err := d.awaitLock(ctx); err != nil {
 		return err

@@ -17,7 +17,7 @@ const (
 	CacheUnsafe       CacheMode = "unsafe"       // FLUSH is offered and does nothing
 )
 
-// ParseCacheMode accepts the words of the CacheMode constants.
+// ParseCacheMode accepts the words of the CacheMode constants; an error lists them.
 func ParseCacheMode(s string) (CacheMode, error) {
 	switch m := CacheMode(s); m {
 	case CacheAuto, CacheWriteback, CacheWritethrough, CacheUnsafe:

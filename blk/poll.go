@@ -21,7 +21,7 @@ var (
 // maxPollWindow bounds a window that somebody asks for: beyond it a worker would look dead to a stop request.
 const maxPollWindow = 10 * time.Millisecond
 
-// ParsePoll accepts "auto", "off" and a duration such as "50us".
+// ParsePoll accepts "auto", "" for the same, "off" and a duration up to 10 ms such as "50us"; an error says so.
 func ParsePoll(s string) (PollMode, error) {
 	switch s {
 	case "auto", "":

@@ -96,7 +96,7 @@ func (p *Pool) startWorker(id int32) error {
 	return nil
 }
 
-// Close ends the workers. No device uses them any more.
+// Close ends the workers. No device uses them any more. The error is always nil.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	closed := p.closed

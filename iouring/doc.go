@@ -33,6 +33,9 @@
 // The kernel is. Nothing here reads bytes that a guest or a front-end wrote. A CQE's Res is the result of an operation
 // on their memory and files, and is the caller's to judge: short counts, -EINTR and -EAGAIN are legal there.
 //
+// The errors of New, Probe, Enable, Enter and the Register functions, mistakes in their arguments apart, are an
+// *UnsupportedError, or wrap the kernel's unix.Errno and say what to do about it.
+//
 // # Where to read next
 //
 // ring.go (setup and the fallbacks for kernels down to 5.15), enter.go (the system call), sq.go and cq.go (the rings),

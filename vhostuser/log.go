@@ -103,7 +103,7 @@ func (s *Session) dropLog() error {
 	return err
 }
 
-// LogState is the log of a migration.
+// LogState is the log of a migration: Size bytes from Offset on of File.
 type LogState struct {
 	File   Descriptor `json:"file"`
 	Offset uint64     `json:"offset,omitempty"`

@@ -20,7 +20,7 @@ var ErrUnsure = errors.New("the process before died while it answered a message:
 
 // Resume goes on with a session of another process. The descriptors of st are duplicated; step is what its keeper said
 // last. The rings that were started start again, requests that were in flight are done again, and Serve then goes on with
-// the messages that are waiting.
+// the messages that are waiting. An error is ErrUnsure, or says what of st cannot be had again.
 func Resume(st *State, step Step, dev Device, o Options) (*Session, error) {
 	sock, err := connOf(st.Conn)
 	if err != nil {

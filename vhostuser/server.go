@@ -66,7 +66,8 @@ func (l *Listener) remove() error {
 }
 
 // Listen makes a listening socket at path with the mode that the caller's umask leaves. A socket that a dead process
-// left behind is replaced. The file goes away when the listener is closed.
+// left behind is replaced. The file goes away when the listener is closed. An error is ErrInUse, ErrNotSocket, ErrPathTooLong
+// or the kernel's, with the path.
 func Listen(path string) (*Listener, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
@@ -91,7 +92,8 @@ func Listen(path string) (*Listener, error) {
 	return &Listener{UnixListener: l, path: path, file: info}, nil
 }
 
-// ListenOn takes over a socket that listens at path in the place of another process. It owns fd.
+// ListenOn takes over a socket that listens at path in the place of another process. It owns fd, also on an error: fd is no
+// such socket.
 func ListenOn(path string, fd int) (*Listener, error) {
 	f := os.NewFile(uintptr(fd), path)
 	defer func() { _ = f.Close() }() // package net works on a duplicate

@@ -17,11 +17,11 @@ import (
 type State struct {
 	Conn     Descriptor       `json:"conn"`
 	Protocol ProtocolFeatures `json:"protocol"`
-	Features uint64           `json:"features"`
+	Features uint64           `json:"features"` // acknowledged
 	Memory   []MemoryState    `json:"memory,omitempty"`
-	Rings    []RingState      `json:"rings,omitempty"` // those that the front-end has said something of
-	Inflight *BufferState     `json:"inflight,omitempty"`
-	Private  *BufferState     `json:"private,omitempty"`
+	Rings    []RingState      `json:"rings,omitempty"`    // those that the front-end has said something of
+	Inflight *BufferState     `json:"inflight,omitempty"` // the front-end's; nil: it has none
+	Private  *BufferState     `json:"private,omitempty"`  // ours, of the same layout, where it has none
 	Log      *LogState        `json:"log,omitempty"`
 	LogAll   bool             `json:"log_all,omitempty"`
 	Channel  Descriptor       `json:"channel"` // of SET_BACKEND_REQ_FD
@@ -45,16 +45,16 @@ type MemoryState struct {
 	File Descriptor `json:"file"`
 }
 
-// RingState is one ring as the front-end has configured it.
+// RingState is one ring as the front-end has configured it. It may be nonsense: a ring is checked when it starts.
 type RingState struct {
 	Index   int         `json:"index"`
-	Num     uint32      `json:"num,omitempty"`
-	Base    virtio.Base `json:"base,omitempty"`
-	Desc    uint64      `json:"desc,omitempty"`
+	Num     uint32      `json:"num,omitempty"`  // descriptors
+	Base    virtio.Base `json:"base,omitempty"` // where it starts next
+	Desc    uint64      `json:"desc,omitempty"` // front-end addresses, as in virtio.Config
 	Driver  uint64      `json:"driver,omitempty"`
 	Device  uint64      `json:"device,omitempty"`
 	Flags   uint32      `json:"flags,omitempty"` // of SET_VRING_ADDR
-	Log     uint64      `json:"log,omitempty"`
+	Log     uint64      `json:"log,omitempty"`   // guest-physical address of what is logged
 	Enabled bool        `json:"enabled,omitempty"`
 	Started bool        `json:"started,omitempty"`
 	Kick    Descriptor  `json:"kick"`
@@ -62,7 +62,7 @@ type RingState struct {
 	Err     Descriptor  `json:"err"`
 }
 
-// BufferState is an in-flight buffer.
+// BufferState is an in-flight buffer: Size bytes from Offset on of File, for so many queues of so many descriptors.
 type BufferState struct {
 	File      Descriptor `json:"file"`
 	Offset    uint64     `json:"offset,omitempty"`

@@ -100,7 +100,7 @@ func (q *Queue) packedWantsCall(batch uint32) bool {
 	return !q.notifier.known || needEvent(event, uint16(p.used.idx), uint16(batch))
 }
 
-// Notify signals the call eventfd, if there is one, whatever the driver has said.
+// Notify signals the call eventfd, if there is one, whatever the driver has said. An error is the kernel's (write(2)).
 func (q *Queue) Notify() error {
 	if q.notifier.call == nil {
 		return nil

@@ -315,7 +315,7 @@ func (q *Queue) Features() Features { return q.state.features }
 func (q *Queue) Memory() *guestmem.Table { return q.state.memory }
 
 // SetMemory moves the queue to another memory table, which it retains. Chains in flight stay where they are. When the
-// rings are not in there the queue is broken, and keeps the old table.
+// rings are not in there the queue is broken by the error that is returned, and keeps the old table.
 func (q *Queue) SetMemory(m *guestmem.Table) error {
 	if q.state.closed {
 		return ErrClosed

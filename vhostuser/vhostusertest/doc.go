@@ -16,7 +16,8 @@
 //
 // A Conn and a Frontend belong to one goroutine; the drivers may each be given to another one. Waiting for the back-end
 // ends after Timeout, so a test that fails does not hang. The caller closes what it has made; memory, queues and eventfds
-// are the Frontend's and go with Close. The back-end is not trusted: what it answers is checked, and an error says what is wrong.
+// are the Frontend's and go with Close. The back-end is not trusted: what it answers is checked. An error of any method here says
+// what the back-end did wrong, or that it did not answer in time; io.EOF, that it has closed the connection.
 //
 // Read next: Frontend, then package virtiotest.
 package vhostusertest

@@ -30,7 +30,7 @@ type Region struct {
 }
 
 // Map maps the region that info describes of the file fd, which stays the caller's. The file must be large enough
-// now; it may still shrink later, see Recover.
+// now; it may still shrink later, see Recover. An error says what in info cannot be, or is the kernel's (mmap(2)).
 func Map(fd int, info RegionInfo) (*Region, error) {
 	if err := info.check(); err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ type span struct {
 	gpa, size, host uint64
 }
 
-// NewTable makes a table of regions, in any order, and retains them. It starts with one reference, the caller's.
+// NewTable makes a table of regions, in any order, and retains them. It starts with one reference, the caller's. An error says which two overlap, or which is closed.
 func NewTable(regions ...*Region) (*Table, error) {
 	sorted := slices.Clone(regions)
 	slices.SortFunc(sorted, func(a, b *Region) int { return compare(uint64(a.info.GPA), uint64(b.info.GPA)) })

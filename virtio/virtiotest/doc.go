@@ -15,7 +15,7 @@
 // The example of package virtio shows both sides. Memory, drivers and logs are closed by who made them, the memory last.
 //
 // The device is not trusted: Reap returns an error for what no device may do, and a driver can look at everything that was
-// written. A Driver belongs to one goroutine, the device may run in another one or in another process. Add, Publish, Reap,
+// written. Errors of everything else are the test's own: no room, or the kernel's. A Driver belongs to one goroutine, the device may run in another one or in another process. Add, Publish, Reap,
 // EnableCalls and DisableCalls do not allocate. The ring code here shares nothing with package virtio: a mistake would
 // have to be made twice to go unseen.
 //
