@@ -53,9 +53,10 @@ func Start(o Options) (g *Guest, err error) {
 	if err := g.spawn(slices.Concat(o.command(), o.args(g.console))); err != nil {
 		return nil, err
 	}
+	begun := g // a return of nil would have nothing closed
 	defer func() {
 		if err != nil {
-			g.Close()
+			begun.Close()
 		}
 	}()
 	agentConn, err := g.accept(channel)
