@@ -1,6 +1,7 @@
 #!/bin/sh
 # First process of a guest. Without vublk.root= on the kernel's command line the
 # guest lives in its initramfs; with it, it moves to that disk and runs its /init.
+# vublk.init= names a program to become instead of the agent.
 export PATH=/tools:/bin HOME=/root
 # After the move these three are mounted already.
 if [ ! -e /proc/mounts ]; then
@@ -30,6 +31,9 @@ if [ -n "$root" ] && [ -d /modules ]; then
 	mount --move /dev /newroot/dev
 	exec switch_root /newroot /init
 fi
+# Something else may be the first process, and start the agent.
+init=$(sed -n 's/.*\bvublk\.init=\([^ ]*\).*/\1/p' /proc/cmdline)
+[ -z "$init" ] || exec "$init"
 case " $(cat /proc/cmdline) " in
 *" vublk.shell "*) exec setsid cttyhack sh ;;
 esac

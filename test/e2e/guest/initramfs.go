@@ -26,6 +26,7 @@ type Contents struct {
 	Modules []string          // kernel modules to load at boot, beside the base ones
 	Tools   []string          // host programs, found in PATH, copied to /tools with their shared libraries
 	Static  []string          // files of static programs, copied to /tools
+	Host    []string          // files of the host, copied to where they are, with their shared libraries
 	Files   map[string]string // path in the guest -> contents
 }
 
@@ -99,6 +100,11 @@ func populate(s sink, c Contents) error {
 		}
 		s.file("/tools/"+filepath.Base(path), 0o755, data)
 	}
+	for _, path := range c.Host {
+		if err := addHost(s, path); err != nil {
+			return err
+		}
+	}
 	for name, data := range c.Files {
 		s.file(name, 0o644, []byte(data))
 	}
@@ -136,19 +142,43 @@ func addTools(s sink, tools []string) error {
 			return errors.Wrap(err, tool)
 		}
 		s.file("/tools/"+tool, 0o755, data)
-		libs, err := libraries(path)
-		if err != nil {
+		if err := addLibraries(s, path); err != nil {
 			return err
-		}
-		for _, lib := range libs {
-			data, err := os.ReadFile(lib)
-			if err != nil {
-				return errors.Wrap(err, tool)
-			}
-			s.file(lib, 0o755, data)
 		}
 	}
 	return nil
+}
+
+func addLibraries(s sink, program string) error {
+	libs, err := libraries(program)
+	if err != nil {
+		return err
+	}
+	for _, lib := range libs {
+		data, err := os.ReadFile(lib)
+		if err != nil {
+			return errors.Wrap(err, program)
+		}
+		s.file(lib, 0o755, data)
+	}
+	return nil
+}
+
+// addHost copies a file of the host; a symbolic link becomes what it leads to.
+func addHost(s sink, path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return errors.Wrap(err, "the host's file: run .ci/setup")
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return errors.Wrap(err, "the host's file")
+	}
+	s.file(path, int(fi.Mode().Perm()), data)
+	if fi.Mode()&0o111 == 0 {
+		return nil
+	}
+	return addLibraries(s, path)
 }
 
 // lookTool also looks where Debian keeps an administrator's programs: users do not have these directories in PATH.
