@@ -93,6 +93,10 @@ fmt: $(GOFUMPT) ## format all Go files
 generate: ## run go generate
 	$(GO) generate ./...
 
+.PHONY: man
+man: ## write the man pages of packaging/man anew, from the commands' help
+	VUBLK_WRITE_MAN=yes $(GO) test -count=1 -run '^TestManualIsCurrent$$' ./cmd/...
+
 .PHONY: bench
 bench: setup build ## benchmarks of the data path, and vublk beside others: a quarter of an hour; writes docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./iouring ./virtio ./blk

@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"internal/export":         {"blk", "internal/crashpoint", "internal/resume", "internal/sys", "iouring", "vhostuser", "virtio", "virtio/guestmem"},
 	"internal/insight":        {},
 	"internal/leaktest":       {},
+	"internal/manual":         {"internal/cli"},
 	"internal/metrics":        {"blk", "internal/export", "vhostuser"},
 	"internal/plot":           {},
 	"internal/resume":         {"internal/sys"},

@@ -70,8 +70,24 @@ func writeUsage(w io.Writer, c *cobra.Command) {
 
 // writeFlags lists the flags of c, each group in the order of its first flag.
 func writeFlags(b *strings.Builder, c *cobra.Command) {
-	var titles []string
-	groups := map[string][]*pflag.Flag{}
+	for _, g := range FlagGroups(c) {
+		fmt.Fprintf(b, "\n%s:\n", g.Title)
+		for _, f := range g.Flags {
+			writeFlag(b, f)
+		}
+	}
+}
+
+// FlagGroup are flags under one heading.
+type FlagGroup struct {
+	Title string
+	Flags []*pflag.Flag
+}
+
+// FlagGroups lists the flags of c, each group in the order of its first flag.
+func FlagGroups(c *cobra.Command) []FlagGroup {
+	var groups []FlagGroup
+	at := map[string]int{}
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -82,17 +98,34 @@ func writeFlags(b *strings.Builder, c *cobra.Command) {
 		if t := f.Annotations[groupKey]; len(t) > 0 {
 			title = t[0]
 		}
-		if groups[title] == nil {
-			titles = append(titles, title)
+		n, ok := at[title]
+		if !ok {
+			n = len(groups)
+			at[title], groups = n, append(groups, FlagGroup{Title: title})
 		}
-		groups[title] = append(groups[title], f)
+		groups[n].Flags = append(groups[n].Flags, f)
 	})
-	for _, title := range titles {
-		fmt.Fprintf(b, "\n%s:\n", title)
-		for _, f := range groups[title] {
-			writeFlag(b, f)
-		}
+	return groups
+}
+
+// FlagValue is what to write behind "=" of a flag; empty: nothing has to be.
+func FlagValue(f *pflag.Flag) string {
+	switch t := f.Value.Type(); t {
+	case "bool":
+		return ""
+	case "int":
+		return "N"
+	default:
+		return t
 	}
+}
+
+// FlagUsage says what a flag does, and what it is without being given.
+func FlagUsage(f *pflag.Flag) string {
+	if d := f.DefValue; d != "" && d != "off" && d != "false" && d != "[]" {
+		return f.Usage + " (default " + d + ")"
+	}
+	return f.Usage
 }
 
 func writeFlag(b *strings.Builder, f *pflag.Flag) {
@@ -100,14 +133,10 @@ func writeFlag(b *strings.Builder, f *pflag.Flag) {
 	if f.Shorthand != "" {
 		left = "  -" + f.Shorthand + ", --" + f.Name
 	}
-	if t := f.Value.Type(); t != "" && t != "bool" {
-		left += "=" + t
+	if v := FlagValue(f); v != "" {
+		left += "=" + v
 	}
-	text := f.Usage
-	if d := f.DefValue; d != "" && d != "off" && d != "false" && d != "[]" {
-		text += " (default " + d + ")"
-	}
-	lines := wrap(text, helpWidth-flagColumn)
+	lines := wrap(FlagUsage(f), helpWidth-flagColumn)
 	if len(left) > flagColumn-2 {
 		fmt.Fprintf(b, "%s\n", left)
 		left = ""
