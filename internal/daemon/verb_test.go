@@ -279,7 +279,7 @@ func TestEnding(t *testing.T) {
 	r.End()
 	late := r.Subscribe([]string{"vm"})
 	for _, s := range []*Subscription{early, late} {
-		for range s.Events() { //nolint:revive // until it is closed
+		for range s.Events() {
 		}
 		want(t, s.Err(), "unavailable")
 	}
