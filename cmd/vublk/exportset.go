@@ -46,7 +46,7 @@ func exportSetCommand() *cobra.Command {
 		if len(args) == 0 {
 			return names(cmd, args, prefix)
 		}
-		return settings(), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		return settings(prefix), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		options, err := settingsOf(args[1:])
@@ -68,10 +68,10 @@ func exportSetCommand() *cobra.Command {
 	return cmd
 }
 
-// settings are what can be completed.
-func settings() (list []string) {
+// settings are the options that begin so.
+func settings(prefix string) (list []string) {
 	for _, o := range export.Options() {
-		if !slices.Contains(forEver, o.Key) {
+		if strings.HasPrefix(o.Key, prefix) && !slices.Contains(forEver, o.Key) {
 			list = append(list, o.Key+"=\t"+o.Usage)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/ttrpc"
 	"github.com/pkg/errors"
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/status"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
 )
@@ -18,10 +19,11 @@ daemon, until 'vublk export start'.
 
 This is how to get at an image for a backup, a repair or a copy.`
 
-// eachName does something to one export after the other, and goes on after an error: the first one is what counts.
+// eachName does something to one export after the other, and goes on after an error.
 func eachName(o *clientOptions, cmd *cobra.Command, names []string, do func(context.Context, *client, string) (string, error)) error {
 	return o.call(cmd.Context(), func(ctx context.Context, c *client) error {
 		var failed error
+		failures := 0
 		for _, name := range names {
 			said, err := do(ctx, c, name)
 			switch {
@@ -32,12 +34,16 @@ func eachName(o *clientOptions, cmd *cobra.Command, names []string, do func(cont
 			case len(names) > 1 && ctx.Err() == nil:
 				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", printable(name), strings.Join(strings.Fields(o.explain(err).Error()), " "))
 			}
-			if failed == nil {
+			if err != nil {
+				failures++
 				failed = err
 			}
 			if ctx.Err() != nil || errors.Is(err, ttrpc.ErrClosed) {
 				break
 			}
+		}
+		if len(names) > 1 && failures > 0 && ctx.Err() == nil {
+			return status.Errorf(status.Code(failed), "%d of %d failed, as said above", failures, len(names))
 		}
 		return failed
 	})

@@ -2,11 +2,14 @@ package control
 
 import (
 	"context"
+	"path"
 	"sync"
 
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	vublkv1 "github.com/vublk/vublk/api/v1"
 )
 
 // calls counts what runs.
@@ -91,25 +94,33 @@ func (s *Server) intercept(ctx context.Context, unmarshal ttrpc.Unmarshaler, inf
 		return nil, err
 	}
 	defer s.calls.leave(who.guard, false)
+	var name string
 	strict := func(m any) error {
 		if err := unmarshal(m); err != nil {
 			return status.Errorf(codes.InvalidArgument, "the request is not what %s takes: %v; was it made with another vublk.proto?", info.FullMethod, status.Convert(err).Message())
 		}
+		name = nameIn(m)
 		return nil
 	}
 	answer, err := method(ctx, strict)
 	if err != nil {
 		return nil, statusOf(ctx, err)
 	}
-	s.note(ctx, who, info.FullMethod)
+	if changes[info.FullMethod] { // who has changed something is worth a line
+		s.o.Log.InfoContext(ctx, "done for a client", "call", path.Base(info.FullMethod), "export", name, "client", who.peer.String())
+	}
 	return fits(answer)
 }
 
-// note says in the log who has changed something.
-func (s *Server) note(ctx context.Context, who *client, method string) {
-	if changes[method] {
-		s.o.Log.InfoContext(ctx, "done for a client", "call", method, "client", who.peer.String())
+// nameIn is the export that a request is about.
+func nameIn(m any) string {
+	switch m := m.(type) {
+	case interface{ GetName() string }:
+		return m.GetName()
+	case *vublkv1.CreateRequest:
+		return m.GetDefinition().GetName()
 	}
+	return ""
 }
 
 // oversized answers the request of no bytes, which the guard makes of one that is too long.

@@ -115,7 +115,7 @@ func TestBadInput(t *testing.T) {
 			_, err := c.Create(ctx, &vublkv1.CreateRequest{Definition: definition("new"), CreateSizeBytes: 1 << 63})
 			return err
 		}, codes.InvalidArgument, []string{"create_size_bytes=9223372036854775808", "no file is that long"}},
-		{"twice", create(func(d *vublkv1.Definition) { d.Name = "there" }), codes.AlreadyExists, []string{"name=there", "take another name"}},
+		{"twice", create(func(d *vublkv1.Definition) { d.Name = "there" }), codes.AlreadyExists, []string{"definition.name=there", "take another name"}},
 		{"no name", func() error { _, err := c.Get(ctx, &vublkv1.GetRequest{}); return err }, codes.InvalidArgument, []string{"name", "missing"}},
 		{"unknown name", func() error { _, err := c.Get(ctx, &vublkv1.GetRequest{Name: "a\nb"}); return err }, codes.NotFound, []string{`"a\nb"`}},
 		{"no options", update(nil), codes.InvalidArgument, []string{"options", "missing"}},
@@ -235,6 +235,32 @@ func TestEvents(t *testing.T) {
 	}
 	if e, err := stream.Recv(); err != nil || e.GetState() != vublkv1.State_STATE_DRAINED {
 		t.Errorf("%v, %v", e, err)
+	}
+}
+
+// TestCloseTellsEveryStream: none of them has to guess why it ended.
+func TestCloseTellsEveryStream(t *testing.T) {
+	r := newRig(t, Limits{})
+	var streams []vublkv1.Observe_EventsClient
+	for range 50 {
+		stream, err := r.observeClient(t).Events(t.Context(), &vublkv1.EventsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, stream)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := r.server.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range streams {
+		if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
+			t.Errorf("a stream ended with %v", err)
+		}
 	}
 }
 

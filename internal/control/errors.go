@@ -47,20 +47,38 @@ func isStatus(err error) bool {
 	return errors.As(err, &s)
 }
 
-// inFields gives an option in err the name that it has in the .proto.
+// inFields gives an option that err begins with the name that it has in the .proto.
 func inFields(err error) error {
 	var option *export.OptionError
-	if !errors.As(err, &option) {
-		return err
-	}
+	var known *Error
 	for _, o := range export.Options() {
-		if o.Key == option.Option {
-			named := *option
-			named.Option = field(o.Key)
-			return &named
+		switch {
+		case errors.As(err, &option):
+			if o.Key == option.Option {
+				named := *option
+				named.Option = field(o.Key)
+				return &named
+			}
+		case errors.As(err, &known):
+			if rest, ok := strings.CutPrefix(known.Text, o.Key+"="); ok {
+				return &Error{Kind: known.Kind, Text: field(o.Key) + "=" + rest}
+			}
 		}
 	}
 	return err
+}
+
+// underDefinition says that the field which err begins with is one of a Definition.
+func underDefinition(err error) error {
+	var known *Error
+	if errors.As(err, &known) {
+		for _, o := range export.Options() {
+			if strings.HasPrefix(known.Text, field(o.Key)+"=") {
+				return &Error{Kind: known.Kind, Text: "definition." + known.Text}
+			}
+		}
+	}
+	return export.Under("definition.", err)
 }
 
 // maxAnswer is the longest message that ttrpc sends; on a longer one it cuts the connection.

@@ -25,7 +25,7 @@ var changes = map[string]bool{
 func (s *exports) Create(ctx context.Context, r *vublkv1.CreateRequest) (*vublkv1.CreateResponse, error) {
 	d, err := definitionOf(r.GetDefinition())
 	if err != nil {
-		return nil, export.Under("definition.", err)
+		return nil, underDefinition(err)
 	}
 	size, err := sizeOf("create_size_bytes", r.GetCreateSizeBytes())
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *exports) Create(ctx context.Context, r *vublkv1.CreateRequest) (*vublkv
 	}
 	made, err := s.daemon.Create(ctx, d, size)
 	if err != nil {
-		return nil, export.Under("definition.", inFields(err))
+		return nil, underDefinition(inFields(err))
 	}
 	return &vublkv1.CreateResponse{Export: exportOf(&made)}, nil
 }

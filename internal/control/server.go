@@ -186,6 +186,7 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.calls.drain(ctx)
+	s.answered(ctx)
 	s.stop()
 	s.mu.Lock()
 	for g := range s.clients {
@@ -196,6 +197,28 @@ func (s *Server) Close(ctx context.Context) error {
 	s.calls.wait()
 	s.sampler.wait.Wait()
 	return errors.WithStack(s.rpc.Close())
+}
+
+// answered waits until every client has been sent its answers, or ctx ends.
+func (s *Server) answered(ctx context.Context) {
+	const pause = time.Millisecond
+	for {
+		s.mu.Lock()
+		waiting := false
+		for g := range s.clients {
+			_, idle := g.idleSince()
+			waiting = waiting || !idle
+		}
+		s.mu.Unlock()
+		if !waiting {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 // client is who calls, in the context of a call.

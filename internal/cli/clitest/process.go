@@ -46,8 +46,8 @@ type Options struct {
 	Files []*os.File // descriptors 3, 4, …
 	Env   []string   // what the environment has beside ours
 	Wrap  []string   // a program and arguments that run the command
-	// Stderr takes the place of the collected one.
-	Stderr *os.File
+	// Stdout and Stderr take the places of the collected ones, Stdin of nothing to read.
+	Stdin, Stdout, Stderr *os.File
 }
 
 // Start starts the command with args. The end of the test kills it, if it still runs.
@@ -63,6 +63,12 @@ func Start(t *testing.T, o Options, args ...string) *Process {
 	p.cmd.Env = append(append(os.Environ(), part+"=1", "GORACE=atexit_sleep_ms=0"), o.Env...)
 	p.cmd.Dir, p.cmd.ExtraFiles = o.Dir, o.Files
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if o.Stdin != nil {
+		p.cmd.Stdin = o.Stdin
+	}
+	if o.Stdout != nil {
+		p.cmd.Stdout = o.Stdout
+	}
 	if o.Stderr != nil {
 		p.cmd.Stderr = o.Stderr
 	}
