@@ -36,6 +36,11 @@ func pages() []manual.Page {
 		names = append(names, strings.Replace(p.File(), ".", "(", 1)+")")
 	}
 	slices.Sort(names)
+	for n := range list {
+		list[n].SeeAlso = slices.DeleteFunc(list[n].SeeAlso, func(page string) bool {
+			return strings.HasPrefix(page, "vublk-") && !slices.Contains(names, page)
+		})
+	}
 	list[0].SeeAlso = append(names, "vhost-user-blk(1)", "qemu(1)", "https://github.com/vublk/vublk")
 	return list
 }
