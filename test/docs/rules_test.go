@@ -44,6 +44,13 @@ var rules = []rule{
 	{page: "docs/metrics.md", command: starts("vublk serve"), shell: "image disk.raw; background listening CMD"},
 	{page: "README.md", command: starts("qemu-system-x86_64 -m 2G"), shell: "machine CMD", changes: tcg},
 
+	{page: "README.md", command: starts("bin/vublk daemon"), shell: "stop; mkdir -p /var/lib/vublk; background ready CMD"},
+	{page: "README.md", command: regexp.MustCompile(`^bin/vublk (export (create|list)|top --once)`), shell: "CMD"},
+
+	// docs/daemon.md
+	{page: "docs/daemon.md", command: starts("vublk daemon"), shell: "mkdir -p /var/lib/vublk; image /var/lib/vublk/debian.iso; background ready CMD"},
+	{page: "docs/daemon.md", command: regexp.MustCompile(`^vublk (export|stats|top --once)`), shell: "CMD"},
+
 	// docs/metrics.md
 	{page: "docs/metrics.md", command: starts("curl -s localhost:9127/metrics"), shell: "CMD | grep -q '^vublk_export_up'; stop"},
 
@@ -71,6 +78,8 @@ var notCommands = map[string]string{
 var languages = map[string]string{
 	"xml":  "README.md's is part of docs/frontends.md's (TestSnippets), which test/frontends gives to libvirt",
 	"yaml": "test/metrics gives it to Prometheus",
+	"toml": "Kata's configuration: the page says that it was read, and not run",
+	"c":    "make interop compiles it and runs it with libblkio",
 	"go":   "examples/customdisk/main.go has the line (TestSnippets)",
 }
 
