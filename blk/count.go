@@ -28,28 +28,42 @@ type queueCounters struct {
 	completed     uint64 // requests that the driver was told of, malformed ones included
 }
 
-// countAnswer counts a request that its driver is told of. How long it took is known when the clock is read next.
-func (w *worker) countAnswer(q *queue, s *slot) {
-	op := &q.count.ops[s.op]
-	op.Requests++
-	op.Bytes += s.bytes
+// answers are requests of one kind that were fetched in the same turn and are answered one after the other: they are booked
+// together, so that one of them costs a few instructions.
+type answers struct {
+	op              operation
+	began           time.Duration
+	requests, bytes uint64
+
+	errors, unsupported, bounced uint64
+}
+
+// odd notes what few requests are.
+func (a *answers) odd(s *slot) {
 	switch s.status {
 	case statusOK:
 	case statusUnsupp:
-		op.Unsupported++
+		a.unsupported++
 	default:
-		op.Errors++
+		a.errors++
 	}
 	if s.bounced {
-		q.count.bounced++
+		a.bounced++
 	}
-	if n := len(w.untimed); n > 0 {
-		if last := &w.untimed[n-1]; last.op == op && last.began == s.began {
-			last.requests++
-			return
-		}
+}
+
+// count books answers. How long they took is known when the clock is read next.
+func (w *worker) count(q *queue, a *answers) {
+	if a.requests == 0 {
+		return
 	}
-	w.untimed = append(w.untimed, untimed{op: op, began: s.began, requests: 1})
+	op := &q.count.ops[a.op]
+	op.Requests += a.requests
+	op.Bytes += a.bytes
+	op.Errors += a.errors
+	op.Unsupported += a.unsupported
+	q.count.bounced += a.bounced
+	w.untimed = append(w.untimed, untimed{op: op, began: a.began, requests: a.requests})
 }
 
 // untimed are requests of one kind, fetched in the same turn, that their driver was told of after the clock was read.

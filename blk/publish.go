@@ -55,13 +55,22 @@ func (w *worker) deliver(q *queue) (err error) {
 	}
 	w.looking = q
 	defer guestmem.Recover(&err)
+	var a answers
 	for s := q.done.pop(w.slots); s != nil; s = q.done.pop(w.slots) {
 		w.holding = s
 		written := s.written
 		if s.answer[0].Len != 0 {
 			guestmem.PutByte(s.answer[0].Base, s.status)
 			written++
-			w.countAnswer(q, s)
+			if s.op != a.op || s.began != a.began {
+				w.count(q, &a)
+				a = answers{op: s.op, began: s.began}
+			}
+			if s.status != statusOK || s.bounced {
+				a.odd(s)
+			}
+			a.requests++
+			a.bytes += s.bytes
 		}
 		if q.gate.log != nil {
 			w.logEnd(s)
@@ -71,6 +80,7 @@ func (w *worker) deliver(q *queue) (err error) {
 		q.count.completed++
 		w.forget(s)
 	}
+	w.count(q, &a)
 	called, err := q.vq.Publish()
 	if called {
 		q.count.calls++
