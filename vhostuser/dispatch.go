@@ -47,6 +47,7 @@ func (s *Session) handle(r rule, m *message) ([]byte, error) {
 	case int(m.size) < r.size[0] || int(m.size) > r.size[1]:
 		return nil, errors.Errorf("payload of %d bytes, want %v", m.size, span(r.size))
 	}
+	s.recognise(m.fds)
 	return r.handle(s, m)
 }
 

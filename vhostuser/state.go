@@ -32,8 +32,8 @@ type State struct {
 	Owed          *Owed `json:"owed,omitempty"`
 }
 
-// Descriptor is a file. Its ID is never used again in the life of a session, whatever becomes of the number FD; the ID 0
-// means that there is none.
+// Descriptor is a file. Its ID is never used for another file in the life of a session, whatever becomes of the number FD; the
+// ID 0 means that there is none.
 type Descriptor struct {
 	ID uint64 `json:"id,omitempty"`
 	FD int    `json:"-"`
@@ -142,6 +142,24 @@ func (s *Session) describe(f *sys.FD) Descriptor {
 	return Descriptor{ID: id, FD: f.Int()}
 }
 
+// recognise gives descriptors that have come the IDs of those that are the same open file: front-ends send an eventfd again,
+// and the file of their memory once for each region. A holder may keep an open file only once (systemd does), so that it
+// would have none when the older one is taken back.
+func (s *Session) recognise(fds []*sys.FD) {
+	if s.opts.Keeper == nil {
+		return
+	}
+	for _, f := range fds {
+		for known, id := range s.ids.of {
+			if known.Int() >= 0 && sys.SameFile(f.Int(), known.Int()) {
+				s.ids.put(f, id)
+				break
+			}
+		}
+		s.describe(f)
+	}
+}
+
 // prune forgets descriptors that have been closed. As long as one is known here, no other has its address.
 func (i *identities) prune() {
 	for f := range i.of {
@@ -187,10 +205,16 @@ func (s *Session) bufferState(b *inflightBuffer) *BufferState {
 	return &BufferState{File: s.describe(b.fd), Offset: b.offset, Size: b.size, Queues: b.queues, QueueSize: b.queueSize}
 }
 
-// Descriptors lists the files of a State.
+// Descriptors lists the files of a State, each ID once.
 func (st *State) Descriptors() []Descriptor {
 	var list []Descriptor
-	st.each(func(d *Descriptor) { list = append(list, *d) })
+	seen := map[uint64]bool{}
+	st.each(func(d *Descriptor) {
+		if !seen[d.ID] {
+			list = append(list, *d)
+		}
+		seen[d.ID] = true
+	})
 	return list
 }
 

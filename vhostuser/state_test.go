@@ -175,3 +175,56 @@ func note(v reflect.Value, seen map[string]bool) {
 		}
 	}
 }
+
+// idKeeper knows the IDs of the last state.
+type idKeeper struct {
+	noKeeper
+	calls   []uint64 // by ring
+	regions []uint64
+}
+
+func (k *idKeeper) Keep(st *vhostuser.State) error {
+	k.calls, k.regions = nil, nil
+	for _, r := range st.Rings {
+		k.calls = append(k.calls, r.Call.ID)
+	}
+	for _, m := range st.Memory {
+		k.regions = append(k.regions, m.File.ID)
+	}
+	return k.noKeeper.Keep(st)
+}
+
+// TestFileThatComesAgain: an open file has one ID as long as the session has it, so that a holder that keeps it once has it.
+func TestFileThatComesAgain(t *testing.T) {
+	k := &idKeeper{}
+	r := newRig(t, vhostuser.Options{Keeper: k})
+	r.negotiate(allFeatures)
+	call, other, memory := eventfd(t), eventfd(t), memfd(t, traceSize+1<<20)
+	send := func(ring uint64, fd int) []uint64 {
+		r.ok(vhostuser.RequestSetVringCall, ut.U64(ring), fd)
+		return k.calls
+	}
+	first := send(0, call)[0]
+	if again := send(0, call)[0]; again != first {
+		t.Errorf("the eventfd was %d and is %d", first, again)
+	}
+	if ids := send(1, call); !slices.Equal(ids, []uint64{first, first}) {
+		t.Errorf("two rings with one eventfd: %v", ids)
+	}
+	if ids := send(0, other); ids[0] == first || ids[1] != first {
+		t.Errorf("another eventfd for the first of two rings: %v", ids)
+	}
+	low, high := traceRegion, traceRegion
+	high.GPA, high.UserAddr, high.Offset = high.GPA+1<<30, high.UserAddr+1<<30, high.Offset+4096
+	r.ok(vhostuser.RequestAddMemReg, ut.MemReg(low), memory)
+	r.ok(vhostuser.RequestAddMemReg, ut.MemReg(high), memory)
+	if len(k.regions) != 2 || k.regions[0] != k.regions[1] {
+		t.Errorf("two regions of one file: %v", k.regions)
+	}
+	if n := len(r.suspend().Descriptors()); n != 5 { // connection, outbox, memory, two eventfds
+		t.Errorf("%d descriptors, want 5", n)
+	}
+	if err := r.session.Release(); err != nil {
+		t.Fatal(err)
+	}
+}

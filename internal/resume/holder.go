@@ -78,8 +78,16 @@ func (h *Holder) Close() error {
 // Supervised tells whether the holder is our own supervisor.
 func (h *Holder) Supervised() bool { return h != nil && h.supervised }
 
-// Store has the holder keep a duplicate of fd under a name that nothing else has there.
+// Store has the holder keep a duplicate of fd under a name that nothing else has there. Systemd keeps each open file once,
+// under the first name, and says nothing of the others; the guests of a front-end with two disks are one file of memory. So
+// it gets an open file of its own, where there can be one. An eventfd must not come twice.
 func (h *Holder) Store(name string, fd int) error {
+	if !h.supervised {
+		if own := sys.Reopen(fd); own != nil {
+			defer func() { _ = own.Close() }()
+			fd = own.Int()
+		}
+	}
 	return h.send([]int{fd}, FieldStore+"=1", FieldPoll+"=0", FieldName+"="+name)
 }
 
