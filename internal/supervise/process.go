@@ -50,9 +50,16 @@ func (s *Supervisor) spawn(program *os.File) (*process, error) {
 		standby: make(chan struct{}), said: make(chan map[string]string, 64), ended: make(chan struct{}), deaf: true,
 	}
 	extra := append(append([]*os.File{}, s.o.Inherited...), theirs)
+	// Beyond those: the child gives them their numbers before it runs the program, whose descriptor must not be one of them.
+	number, err := unix.FcntlInt(program.Fd(), unix.F_DUPFD_CLOEXEC, firstExtra+len(extra))
+	if err != nil {
+		_ = unix.Close(pair[0])
+		return nil, errors.Wrap(err, "duplicate the program's descriptor")
+	}
+	defer func() { _ = unix.Close(number) }()
 	p.cmd = &exec.Cmd{
 		// The program that was opened, whatever has its name by now.
-		Path: fmt.Sprintf("/proc/self/fd/%d", program.Fd()), Args: append([]string{s.o.Path}, s.o.Args...),
+		Path: fmt.Sprintf("/proc/self/fd/%d", number), Args: append([]string{s.o.Path}, s.o.Args...),
 		Env:        append(os.Environ(), resume.SupervisorVariable+"="+strconv.Itoa(firstExtra+len(extra)-1)),
 		ExtraFiles: extra, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		// A terminal's signals come to us, and we pass them on.

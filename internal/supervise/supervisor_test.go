@@ -147,6 +147,14 @@ func TestOwnEnd(t *testing.T) {
 	}
 }
 
+// TestNumbers: what the worker expects at its numbers has them, whatever number the program's own descriptor had here.
+func TestNumbers(t *testing.T) {
+	r := supervisedFor(t, supervise.Options{Inherited: make([]*os.File, 100)}, "inherit ready exit:0")
+	if e := r.end(); e.status != 0 || e.err != nil {
+		t.Fatalf("%+v\n%s", e, r.log)
+	}
+}
+
 // TestLimit: too many deaths within a minute are the end.
 func TestLimit(t *testing.T) {
 	r := supervised(t, 3, "inherit ready die", "inherit ready die", "inherit ready die", "inherit ready die", "inherit exit:0")
