@@ -13,7 +13,7 @@ import (
 )
 
 // commandTime is how long one command of a page may take.
-const commandTime = 60 * time.Second
+const commandTime = 2 * time.Minute
 
 // shell is one that stays: what is typed into it finds the umask, the directory and the background jobs of before.
 type shell struct {

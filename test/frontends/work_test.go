@@ -24,7 +24,7 @@ const image = "/var/lib/vublk/vm.raw"
 // What ends vublk. In the room there is no other one.
 const (
 	kill = "kill -KILL $(pidof vublk)"
-	term = "kill -TERM $(pidof vublk); wait $!; echo status $?"
+	term = "kill -TERM $!; wait $!; echo status $?"
 )
 
 // newSession begins to work in dir.
@@ -44,12 +44,12 @@ func newSession(t *testing.T, dir string) *session {
 }
 
 // serve does what the page says of the back-end and returns the last command, which starts it. It need not be waited for:
-// front-ends that can reconnect can wait, too.
-func (s *session) serve() (command string) {
+// front-ends that can reconnect can wait, too. more are options that the page does not say.
+func (s *session) serve(more string) (command string) {
 	s.t.Helper()
 	for _, command = range commands(snippet(s.t, "serve")) {
 		if strings.HasPrefix(command, "vublk serve ") {
-			command += " 2>>/run/vublk/vm.log &"
+			command = strings.TrimSpace(command+" "+more) + " 2>>/run/vublk/vm.log &"
 		}
 		s.onHost(command)
 	}
