@@ -45,14 +45,24 @@ type clientOptions struct {
 
 // addClientOptions adds --daemon, --timeout and --output.
 func addClientOptions(flags *pflag.FlagSet) *clientOptions {
+	o := addDaemonOption(flags)
+	flags.VarP((*durationValue)(&o.timeout), "timeout", "", "give up after that long, such as 30s (default: wait for the daemon)")
+	o.output = cli.AddChoice(flags, "output", "how to write it; json is protobuf's, with the names of api/v1/vublk.proto", "table", "table", "json")
+	cli.Group(flags, daemonGroup, "timeout", "output")
+	return o
+}
+
+// daemonGroup is where help shows them.
+const daemonGroup = "Daemon"
+
+// addDaemonOption adds --daemon alone.
+func addDaemonOption(flags *pflag.FlagSet) *clientOptions {
 	o := &clientOptions{}
 	socket := daemonSocket()
 	flags.VarP((*socketValue)(&o.socket), "daemon", "", "the daemon's control socket; "+daemonVariable+" sets the default")
 	f := flags.Lookup("daemon")
 	f.DefValue, o.socket = socket, socket
-	flags.VarP((*durationValue)(&o.timeout), "timeout", "", "give up after that long, such as 30s (default: wait for the daemon)")
-	o.output = cli.AddChoice(flags, "output", "how to write it; json is protobuf's, with the names of api/v1/vublk.proto", "table", "table", "json")
-	cli.Group(flags, "Daemon", "daemon", "timeout", "output")
+	cli.Group(flags, daemonGroup, "daemon")
 	return o
 }
 

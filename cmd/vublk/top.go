@@ -39,9 +39,7 @@ func topCommand() *cobra.Command {
 	cmd.Flags().VarP((*durationValue)(&interval), "interval", "", "time between two looks, 100ms or more")
 	cmd.Flags().BoolVar(&once, "once", false, "write the table once, as text")
 	cmd.Flags().IntVar(&count, "count", 0, "write the table so many times, as text")
-	o := addClientOptions(cmd.Flags())
-	_ = cmd.Flags().MarkHidden("output")
-	_ = cmd.Flags().MarkHidden("timeout")
+	o := addDaemonOption(cmd.Flags())
 	cmd.ValidArgsFunction = o.completeNames(1 << 20)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r := &vublkv1.WatchStatsRequest{Names: args, Queues: true, IntervalNs: int64(interval)} // cost is by worker, which queues know
