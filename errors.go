@@ -40,7 +40,6 @@ func (e *OptionError) Error() string {
 // fields are the Go names of what the command line calls otherwise.
 var fields = map[string]string{
 	"socket-path":         "path",
-	"socket":              "path",
 	"disk":                "disk",
 	"blk-file":            "disk",
 	"name":                "Name",

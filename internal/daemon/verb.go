@@ -300,11 +300,12 @@ func (d *Daemon) Delete(ctx context.Context, name string, force bool) error {
 }
 
 // ClearError lets flushes be tried again after a failed one; false: none has failed.
-func (d *Daemon) ClearError(ctx context.Context, name string) (cleared bool, err error) {
+func (d *Daemon) ClearError(ctx context.Context, name string) (bool, error) {
 	s, err := d.enter(ctx, name)
 	if err != nil {
 		return false, err
 	}
+	cleared := false
 	err = d.run(ctx, s, func() error {
 		e := s.opened(ctx)
 		if e == nil {
@@ -315,7 +316,10 @@ func (d *Daemon) ClearError(ctx context.Context, name string) (cleared bool, err
 		}
 		return nil
 	})
-	return cleared && err == nil, err
+	if err != nil { // the work may go on, and cleared is its own
+		return false, err
+	}
+	return cleared, nil
 }
 
 // Resize changes the size of the image, unless size is 0, and gives the one that it has to the guest.

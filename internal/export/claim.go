@@ -47,7 +47,10 @@ func (c claim) conflict(other claim, d *Definition) *OptionError {
 	case c.name == other.name:
 		return &OptionError{Option: "name", Value: c.name, Reason: "two exports have this name", Remedy: "give one of them another name", Conflict: true}
 	case c.socket == other.socket:
-		return &OptionError{Option: "socket", Value: d.Socket.whereMet(), Reason: "export " + other.name + " has this socket already", Remedy: "take another", Conflict: true}
+		return &OptionError{
+			Option: d.Socket.option(), Value: d.Socket.whereMet(), Reason: "export " + other.name + " has this socket already",
+			Remedy: "take another", Conflict: true,
+		}
 	case c.image != image{} && c.image == other.image && (!c.readOnly || !other.readOnly):
 		return &OptionError{
 			Option: "blk-file", Value: d.Disk.File, Reason: "export " + other.name + " serves the same image",

@@ -153,3 +153,14 @@ func (s SocketDefinition) whereMet() string {
 	}
 	return s.Path
 }
+
+// option is what says so.
+func (s SocketDefinition) option() string {
+	switch {
+	case s.FD >= 0:
+		return "fd"
+	case s.Connect != "":
+		return "connect"
+	}
+	return "socket-path"
+}
