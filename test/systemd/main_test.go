@@ -1,0 +1,43 @@
+package systemd
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/pkg/errors"
+
+	"github.com/vublk/vublk/internal/leaktest"
+	"github.com/vublk/vublk/test/e2e/guest"
+)
+
+// lab is what all tests share and none changes.
+var lab struct {
+	repo   string
+	kernel *guest.Kernel
+	vublk  string // the program under test
+	pilot  string // the front-end
+}
+
+func TestMain(m *testing.M) { leaktest.MainAfter(m, prepare) }
+
+func prepare() error {
+	var err error
+	if lab.repo, err = guest.RepoRoot(); err != nil {
+		return err
+	}
+	setup := exec.Command(filepath.Join(lab.repo, ".ci", "setup"))
+	setup.Stdout, setup.Stderr = os.Stderr, os.Stderr
+	if err := setup.Run(); err != nil {
+		return errors.Wrap(err, ".ci/setup")
+	}
+	if lab.kernel, err = guest.FindKernel(lab.repo); err != nil {
+		return err
+	}
+	if lab.pilot, err = guest.BuildHere("pilot", "./test/systemd/pilot"); err != nil {
+		return err
+	}
+	lab.vublk, err = guest.BuildVublk()
+	return err
+}
