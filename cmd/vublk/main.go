@@ -44,5 +44,6 @@ libvirt, libblkio and others, and does the guest's I/O straight into guest memor
 	root.AddCommand(serveCommand(stderr), daemonCommand(stderr), createCommand(), releaseCommand(), benchCommand(), infoCommand(), versionCommand())
 	root.AddCommand(exportCommand(), statsCommand(), eventsCommand(), topCommand())
 	cli.TeachHelp(root)
+	cli.TeachCompletion(root)
 	return root
 }
