@@ -69,6 +69,6 @@ func (m *machine) storeLimit() {
 		m.t.Fatalf("systemd keeps %s descriptors, want %s", got, most)
 	}
 	m.run("systemctl kill -s KILL fill")
-	m.await("the next process", "journalctl -q --no-pager -o cat -u fill | grep -x 'given " + most + "'")
+	m.await("the next process", "journalctl -q --no-pager -o cat -u fill | grep -x 'given "+most+"'")
 	m.run("systemctl stop fill")
 }
