@@ -49,7 +49,7 @@ func TestLibvirt(t *testing.T) {
 	s := newSession(t, dir)
 	t.Cleanup(func() { _, _ = s.host.run("virsh destroy vm") })
 	s.onHost("virsh version")
-	serve := s.serve("")
+	serve := s.serve("daemon", "")
 	lifecycle := commands(snippet(t, "virsh"))
 	if len(lifecycle) != 5 {
 		t.Fatalf("the page's commands for virsh are %q: define, start, domblklist, destroy, undefine are what this test knows", lifecycle)

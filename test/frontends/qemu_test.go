@@ -33,7 +33,7 @@ func TestQEMU(t *testing.T) {
 	}
 	dir := newDir(t)
 	s := newSession(t, dir)
-	serve := s.serve("")
+	serve := s.serve("serve", "")
 	g := s.boot(dir, guest.Options{Machine: machine, QEMU: command})
 	equal(t, "queues of the disk", s.inGuest("ls /sys/block/vda/mq | wc -l"), "2")
 	s.write()
@@ -65,7 +65,7 @@ func TestSupervised(t *testing.T) {
 	machine := strings.Fields(replaced(t, strings.Join(qemu(t, "qemu-old"), " "), ",reconnect=1", ""))
 	dir := newDir(t)
 	s := newSession(t, dir)
-	s.serve("--supervise")
+	s.serve("serve", "--supervise")
 	s.onHost("until grep -q listening /run/vublk/vm.log; do sleep 0.1; done") // this QEMU does not wait
 	g := s.boot(dir, guest.Options{Machine: machine})
 	s.write()

@@ -38,22 +38,27 @@ func newSession(t *testing.T, dir string) *session {
 			log, _ := os.ReadFile("/run/vublk/vm.log")
 			t.Logf("so far:\n%s\nvublk said:\n%s\nthe guest's console:\n%s", s.text.String(), log, console)
 		}
-		_, _ = s.host.run("rm -rf /run/vublk " + image)
+		_, _ = s.host.run("rm -rf /run/vublk /var/lib/vublk/*")
 	})
 	return s
 }
 
-// serve does what the page says of the back-end and returns the last command, which starts it. It need not be waited for:
-// front-ends that can reconnect can wait, too. more are options that the page does not say.
-func (s *session) serve(more string) (command string) {
+// serve does what the page's block says of the back-end and returns the command that starts it. Front-ends that can reconnect
+// need not wait for it. more are options that the page does not say.
+func (s *session) serve(name, more string) (start string) {
 	s.t.Helper()
-	for _, command = range commands(snippet(s.t, "serve")) {
-		if strings.HasPrefix(command, "vublk serve ") {
-			command = strings.TrimSpace(command+" "+more) + " 2>>/run/vublk/vm.log &"
+	for _, command := range commands(snippet(s.t, name)) {
+		if !strings.HasPrefix(command, "vublk serve ") && !strings.HasPrefix(command, "vublk daemon") {
+			s.onHost(command)
+			continue
 		}
-		s.onHost(command)
+		start = strings.TrimSpace(command+" "+more) + " 2>>/run/vublk/vm.log &"
+		s.onHost(start)
+		if strings.HasPrefix(command, "vublk daemon") { // a command would not wait for it
+			s.onHost("until vublk export list >/run/vublk/list 2>&1; do sleep 0.1; done")
+		}
 	}
-	return command
+	return start
 }
 
 // write has programs in the guest write and sync on a new file system.
