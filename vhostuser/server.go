@@ -52,6 +52,9 @@ func (l *Listener) Close() error {
 	return l.err
 }
 
+// Named tells whether there was a file of the listener's name when it was made.
+func (l *Listener) Named() bool { return l.file != nil }
+
 func (l *Listener) remove() error {
 	unlock := lockDir(filepath.Dir(l.path))
 	defer unlock()

@@ -27,11 +27,12 @@ type Export struct {
 
 	replaced bool // its claim outlives it; under the registry's lock
 
-	holder   *resume.Holder // keeps what a successor of this process needs; nil: nobody does
-	prefix   string         // of the names of it
-	heritage heritage       // what a predecessor has left; the runner's
-	takeOver *TakeOver      // the predecessor lives, and hands over; nil: not so
-	handing  atomic.Bool    // told to leave everything to the holder
+	holder    *resume.Holder // keeps what a successor of this process needs; nil: nobody does
+	prefix    string         // of the names of it
+	heritage  heritage       // what a predecessor has left; the runner's
+	inherited []string       // the kinds of it, as it was
+	takeOver  *TakeOver      // the predecessor lives, and hands over; nil: not so
+	handing   atomic.Bool    // told to leave everything to the holder
 
 	state    state
 	session  atomic.Pointer[vhostuser.Session]
@@ -109,6 +110,17 @@ func (e *Export) end() error {
 		e.close(nil)
 	}
 	return e.Err()
+}
+
+// unkeep has the holder forget an export that has ended while its process goes on, and will not be resumed: a socket that is
+// kept listens, so that nobody could have its name.
+func (e *Export) unkeep() {
+	if e.holder == nil || e.handing.Load() {
+		return
+	}
+	for _, kind := range append([]string{kindListen}, e.inherited...) {
+		_ = e.holder.Remove(e.prefix + kind) // a holder that is lost has been reported
+	}
 }
 
 // run is the runner: the only writer of state, parts and err.

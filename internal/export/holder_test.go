@@ -1,6 +1,7 @@
 package export
 
 import (
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/vublk/vublk/internal/cli/clitest"
 	"github.com/vublk/vublk/internal/resume"
+	"github.com/vublk/vublk/internal/sys"
+	"github.com/vublk/vublk/vhostuser"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
@@ -77,4 +80,68 @@ func TestTakeOverBetweenHolders(t *testing.T) {
 	if kept := next(); !strings.Contains(kept, kindListen) || !strings.Contains(kept, kindState) {
 		t.Errorf("with the new one's holder: %s", kept)
 	}
+}
+
+// What ends while the process goes on must not stay with the holder: the socket would listen, with nobody to accept.
+func TestHolderForgetsWhatHasEnded(t *testing.T) {
+	r, kept := heldRegistry(t, "disk")
+	list := "name=disk,store=mem:1M,socket-path=" + t.TempDir() + "/s"
+	e := start(t, r, list)
+	next, err := r.Replace(e, define(t, list+",serial=x"))
+	must(t, err)
+	next.Start()
+	if !next.Listened() || kept() != kindListen {
+		t.Fatalf("replaced: kept %q", kept())
+	}
+	must(t, r.End(next))
+	if got := kept(); got != "" {
+		t.Errorf("ended: kept %q", got)
+	}
+}
+
+// A predecessor was killed after it had removed the name of a socket, and before the holder had forgotten that.
+func TestKeptSocketWithoutName(t *testing.T) {
+	r, _ := heldRegistry(t, "disk")
+	path := t.TempDir() + "/s"
+	l, err := vhostuser.Listen(path)
+	must(t, err)
+	file, err := l.File()
+	must(t, err)
+	must(t, l.Close())
+	fd, err := unix.Dup(int(file.Fd()))
+	must(t, err)
+	must(t, file.Close())
+	r.Inherit(map[string]*sys.FD{holderPrefix("disk") + kindListen: sys.NewFD(fd)})
+	start(t, r, "name=disk,store=mem:1M,socket-path="+path)
+	clitest.Attach(t, path, vhostusertest.Options{})
+}
+
+// An export that could not be opened after a restart is mended, and started again.
+func TestFailedHeirStartsAgain(t *testing.T) {
+	r, kept := heldRegistry(t, "disk")
+	dir := t.TempDir()
+	path, list := dir+"/s", "name=disk,blk-file="+dir+"/disk.raw,socket-path="+dir+"/s"
+	l, err := vhostuser.Listen(path)
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	file, err := l.File()
+	must(t, err)
+	must(t, l.UnixListener.Close())
+	must(t, r.holder.Store(holderPrefix("disk")+kindListen, int(file.Fd())))
+	fd, err := unix.Dup(int(file.Fd()))
+	must(t, err)
+	must(t, file.Close())
+	r.Inherit(map[string]*sys.FD{holderPrefix("disk") + kindListen: sys.NewFD(fd)})
+	e, err := r.Create(define(t, list))
+	must(t, err)
+	e.Start()
+	if e.Listened() {
+		t.Fatal("it listens without an image")
+	}
+	must(t, r.End(e))
+	if got := kept(); got != "" {
+		t.Fatalf("kept %q", got)
+	}
+	must(t, os.WriteFile(dir+"/disk.raw", make([]byte, mib), 0o600))
+	start(t, r, list)
 }

@@ -90,6 +90,7 @@ func (r *Registry) Replace(e *Export, d Definition) (*Export, error) {
 	if err := e.end(); err != nil {
 		e.log.Error("an export that is replaced ended with an error", "error", err)
 	}
+	e.unkeep()
 	return r.create(d, Given{}, e)
 }
 
@@ -126,6 +127,7 @@ func (r *Registry) create(d Definition, g Given, instead *Export) (*Export, erro
 	for name, f := range r.kept {
 		if kind, ok := strings.CutPrefix(name, e.prefix); ok {
 			e.heritage[kind] = f
+			e.inherited = append(e.inherited, kind)
 			delete(r.kept, name)
 		}
 	}
@@ -214,11 +216,15 @@ func (r *Registry) Remove(name string) error {
 	if !known {
 		return errors.Errorf("no export is called %q", name)
 	}
-	return r.remove(e)
+	return r.End(e)
 }
 
 // End is Remove for an export that the caller has. Nil when it has ended before.
-func (r *Registry) End(e *Export) error { return r.remove(e) }
+func (r *Registry) End(e *Export) error {
+	err := r.remove(e)
+	e.unkeep()
+	return err
+}
 
 func (r *Registry) remove(e *Export) error {
 	err := e.end()

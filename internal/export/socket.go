@@ -43,6 +43,10 @@ func (e *Export) openSocket() (socket, error) {
 	}
 	if kept := e.heritage.take(kindListen); kept != nil {
 		l, err := vhostuser.ListenOn(d.Path, kept.Disown())
+		if err == nil && !l.Named() { // it was killed when it was about to end
+			err = errors.New("its name is gone")
+			_ = l.Close()
+		}
 		if err == nil {
 			return newListener(l, e.log), nil
 		}
