@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/cli/clitest":    {"internal/leaktest", "internal/sys", "vhostuser", "vhostuser/vhostusertest", "virtio", "virtio/guestmem", "virtio/virtiotest"},
 	"internal/control":        {"api/v1", "blk", "internal/daemon", "internal/export"},
 	"internal/crashpoint":     {},
-	"internal/daemon":         {"blk", "internal/export", "internal/statedir"},
+	"internal/daemon":         {"blk", "internal/export", "internal/statedir", "vhostuser"},
 	"internal/duel":           {"internal/bench"},
 	"internal/export":         {"blk", "internal/crashpoint", "internal/resume", "internal/sys", "iouring", "vhostuser", "virtio", "virtio/guestmem"},
 	"internal/insight":        {},

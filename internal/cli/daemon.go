@@ -100,7 +100,6 @@ func (s *daemonProcess) start() error {
 	if err := s.daemon.Open(s.dir, s.registry); err != nil {
 		return Usage(errors.Wrapf(err, "--state-dir=%s", s.o.StateDir))
 	}
-	s.registry.Disown()
 	if err := s.tellMetrics(s.daemon.Unserved, s.inherited); err != nil {
 		return err
 	}

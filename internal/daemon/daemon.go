@@ -15,6 +15,7 @@ import (
 	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/internal/export"
 	"github.com/vublk/vublk/internal/statedir"
+	"github.com/vublk/vublk/vhostuser"
 )
 
 // Options are what a Daemon is told about its process.
@@ -44,6 +45,7 @@ type Daemon struct {
 type record struct {
 	Definition json.RawMessage `json:"definition"`
 	Drained    bool            `json:"drained,omitempty"`
+	Deleted    bool            `json:"deleted,omitempty"` // what is left of it is to be removed
 }
 
 // New makes a daemon without exports. Its Entered is for the registry that Open gets, its Report for Errors.
@@ -60,10 +62,15 @@ func (d *Daemon) Open(dir *statedir.Dir, registry *export.Registry) error {
 		return err
 	}
 	d.dir, d.registry = dir, registry
+	var deleted []export.Definition
 	for _, v := range values {
 		r, def, err := decode(v)
 		if err != nil {
 			bad = append(bad, dir.SetAside(v.Name, err))
+			continue
+		}
+		if r.Deleted {
+			deleted = append(deleted, def)
 			continue
 		}
 		s := newSlot(def)
@@ -79,7 +86,23 @@ func (d *Daemon) Open(dir *statedir.Dir, registry *export.Registry) error {
 			d.launch(s)
 		}
 	}
+	registry.Disown()
+	for _, def := range deleted {
+		d.bury(&def)
+	}
 	return nil
+}
+
+// bury removes what a predecessor has left that was killed while it deleted an export.
+func (d *Daemon) bury(def *export.Definition) {
+	if path := def.Socket.Path; path != "" {
+		if l, err := vhostuser.Listen(path); err == nil { // nobody does
+			_ = l.Close()
+		}
+	}
+	if err := d.dir.Remove(def.Name); err != nil {
+		d.o.Log.Error("an export is deleted, but its file is not; it is tried again at the next start", keyExport, def.Name, "error", err)
+	}
 }
 
 func decode(v statedir.Value) (r record, def export.Definition, err error) {
@@ -97,11 +120,14 @@ func decode(v statedir.Value) (r record, def export.Definition, err error) {
 
 // write keeps a definition.
 func (d *Daemon) write(def *export.Definition, drained bool) error {
-	raw, err := json.Marshal(def)
-	if err != nil {
+	return d.put(def, record{Drained: drained})
+}
+
+func (d *Daemon) put(def *export.Definition, r record) (err error) {
+	if r.Definition, err = json.Marshal(def); err != nil {
 		return err
 	}
-	return because(d.dir.Put(def.Name, record{Definition: raw, Drained: drained}))
+	return because(d.dir.Put(def.Name, r))
 }
 
 // launch serves an export without waiting for it. Nobody else knows its slot yet.
@@ -116,9 +142,7 @@ func (d *Daemon) launch(s *slot) {
 	d.working.Go(func() {
 		<-e.Ready()
 		if !e.Listened() && !d.isEnding() {
-			err := e.Err()
-			_ = d.registry.End(e) // has ended
-			d.failed(s, e, err)
+			d.failed(s, e, e.Err()) // and the holder keeps what there is to resume, until a verb ends that
 		}
 	})
 }
@@ -128,7 +152,7 @@ func (d *Daemon) failed(s *slot, e *export.Export, err error) {
 	mine := false
 	s.change(func() {
 		if mine = s.export == e && !s.ending && !s.gone; mine {
-			s.export, s.failure = nil, "ended"
+			s.failure = "ended"
 			if err != nil {
 				s.failure = err.Error()
 			}

@@ -17,7 +17,7 @@
 //	Start    serve ─► write ─► answer
 //	Update   end ─► serve the new one ─► write ─► answer; when one fails: serve the old one
 //	Drain    write ─► end ─► answer
-//	Delete   remove ─► end ─► answer
+//	Delete   write that it is deleted ─► end ─► remove ─► answer
 //
 // Any goroutine may call a Daemon. Trusted: whoever may call it, though what they say is checked. Read next: daemon.go,
 // create.go, statedir.

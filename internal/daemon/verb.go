@@ -289,10 +289,16 @@ func (d *Daemon) Delete(ctx context.Context, name string, force bool) error {
 		}
 	}
 	return d.run(ctx, s, func() error {
-		if err := d.dir.Remove(name); err != nil {
-			return because(err)
+		def := s.definition()
+		if d.put(&def, record{Deleted: true}) != nil { // no room: at worst a socket's name is left
+			if err := d.dir.Remove(name); err != nil {
+				return because(err)
+			}
 		}
 		err := d.end(s)
+		if e := d.dir.Remove(name); e != nil { // the next start tries it again
+			d.o.Log.Error("an export is deleted, but its file is not", keyExport, name, "error", e)
+		}
 		d.forget(s)
 		d.hub.publish(Event{Name: name, Kind: EventDeleted, Message: "it was deleted"})
 		return errors.Wrap(err, "the export is deleted, but what was written may not be on stable storage")

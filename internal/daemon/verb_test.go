@@ -2,16 +2,20 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/pkg/errors"
+	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/internal/cli/clitest"
 	"github.com/vublk/vublk/internal/export"
+	"github.com/vublk/vublk/internal/statedir"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
@@ -287,4 +291,71 @@ func TestEnding(t *testing.T) {
 	want(t, err, "unavailable")
 	_, err = r.Drain(ctx, "vm")
 	want(t, err, "unavailable")
+}
+
+// TestKilledWhileDeleting begins where a predecessor was killed between the first step of a Delete and the last.
+func TestKilledWhileDeleting(t *testing.T) {
+	r := newRig(t)
+	def := r.create("vm", "a").Definition
+	r.end()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: def.Socket.Path, Net: "unix"})
+	r.must(err)
+	l.SetUnlinkOnClose(false)
+	r.must(l.Close())
+	raw, err := json.Marshal(&def)
+	r.must(err)
+	r.state, err = statedir.Open(r.stateDir(), 0)
+	r.must(err)
+	r.must(r.state.Put("vm", record{Definition: raw, Deleted: true}))
+	r.must(r.state.Close())
+	r.begin()
+	if len(r.List("")) != 0 || len(r.kept()) != 0 {
+		t.Errorf("left: %v, %v", r.List(""), r.kept())
+	}
+	if _, err := os.Stat(def.Socket.Path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its socket is left: %v", err)
+	}
+}
+
+// TestFullStateDirectory fills the file system: what is refused has changed nothing, and there is room to delete.
+func TestFullStateDirectory(t *testing.T) {
+	r := newRig(t)
+	ctx, cancel := patience()
+	defer cancel()
+	r.end()
+	if err := unix.Mount("tmpfs", r.stateDir(), "tmpfs", 0, "size=16k"); err != nil {
+		t.Fatalf("mount a tmpfs (these tests need root): %v", err)
+	}
+	t.Cleanup(func() {
+		r.end()
+		_ = unix.Unmount(r.stateDir(), unix.MNT_DETACH)
+	})
+	r.begin()
+	made := 0
+	var full error
+	for ; full == nil && made < 100; made++ {
+		_, full = r.Create(ctx, r.define(fmt.Sprint("vm", made), fmt.Sprint(made)), mib)
+	}
+	made--
+	want(t, full, "failed precondition", "no space left", r.stateDir())
+	if made < 2 || len(r.List("")) != made || len(r.kept()) != made {
+		t.Fatalf("%d made, %d listed, %d kept", made, len(r.List("")), len(r.kept()))
+	}
+	for _, left := range []string{".raw", ".sock"} {
+		if _, err := os.Stat(r.path(fmt.Sprint(made) + left)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s of the refused one is left: %v", left, err)
+		}
+	}
+	_, err := r.Update(ctx, "vm0", map[string]string{"serial": "x"}, false)
+	want(t, err, "failed precondition", "no space left")
+	if st, err := r.Get("vm0"); err != nil || st.State != Listening || st.Definition.Device.Serial != "" {
+		t.Errorf("a refused update: %+v, %v", st, err)
+	}
+	_, err = r.Drain(ctx, "vm0")
+	want(t, err, "failed precondition", "no space left")
+	r.must(r.Delete(ctx, "vm0", false))
+	r.again()
+	if len(r.List("")) != made-1 || len(r.kept()) != made-1 {
+		t.Errorf("%d made, %d listed, %d kept", made-1, len(r.List("")), len(r.kept()))
+	}
 }
