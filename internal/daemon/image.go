@@ -3,6 +3,7 @@ package daemon
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
@@ -29,31 +30,61 @@ func checkCreate(def *export.Definition, size int64) error {
 }
 
 // makeImage makes a sparse file of that size, when there is none of that name, and has it on the disk. undo removes what it has
-// made.
+// made. The file gets its name when it has its size: a kill in between would leave one that is refused for being empty.
 func makeImage(path string, size int64) (undo func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_CLOEXEC, 0o600)
-	if errors.Is(err, os.ErrExist) {
+	if _, err := os.Lstat(path); err == nil {
 		return func() {}, nil
 	}
-	if err != nil {
+	undo = func() { _ = os.Remove(path) }
+	err = makeUnnamed(path, size)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) { // a file system without (NFS, FUSE), or an old one
+		err = makeNamed(path, size)
+	}
+	switch {
+	case errors.Is(err, os.ErrExist): // somebody was faster
+		return func() {}, nil
+	case err != nil:
 		return nil, errors.Wrap(err, "make the image")
 	}
-	undo = func() { _ = os.Remove(path) }
-	err = f.Truncate(size)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = syncDirectory(filepath.Dir(path))
-	}
-	if err != nil {
+	if err := syncDirectory(filepath.Dir(path)); err != nil {
 		undo()
 		return nil, errors.Wrap(err, "make the image")
 	}
 	return undo, nil
+}
+
+// makeUnnamed makes a file without a name, and links it (open(2), O_TMPFILE).
+func makeUnnamed(path string, size int64) error {
+	f, err := os.OpenFile(filepath.Dir(path), os.O_RDWR|unix.O_TMPFILE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := setSize(f, size); err != nil {
+		return err
+	}
+	err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	return errors.Wrapf(err, "link %s", path)
+}
+
+func makeNamed(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := setSize(f, size); err != nil {
+		_ = os.Remove(path)
+		return err
+	}
+	return nil
+}
+
+func setSize(f *os.File, size int64) error {
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 func syncDirectory(path string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -357,5 +358,32 @@ func TestFullStateDirectory(t *testing.T) {
 	r.again()
 	if len(r.List("")) != made-1 || len(r.kept()) != made-1 {
 		t.Errorf("%d made, %d listed, %d kept", made-1, len(r.List("")), len(r.kept()))
+	}
+}
+
+// TestMakeImage: what has the name already stays, with and without files that have no name yet.
+func TestMakeImage(t *testing.T) {
+	for what, make := range map[string]func(string, int64) error{"unnamed": makeUnnamed, "named": makeNamed} {
+		path := filepath.Join(t.TempDir(), "disk.raw")
+		if err := make(path, 3*mib); err != nil {
+			t.Fatal(what, err)
+		}
+		if st, err := os.Stat(path); err != nil || st.Size() != 3*mib || st.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", what, st, err)
+		}
+		if err := make(path, mib); !errors.Is(err, os.ErrExist) {
+			t.Errorf("%s: a second time: %v", what, err)
+		}
+		undo, err := makeImage(path, mib)
+		if err != nil {
+			t.Fatal(what, err)
+		}
+		undo()
+		if st, err := os.Stat(path); err != nil || st.Size() != 3*mib {
+			t.Errorf("%s: the file that was there: %v, %v", what, st, err)
+		}
+		if err := make(filepath.Join(path, "below"), mib); err == nil {
+			t.Errorf("%s: below a file", what)
+		}
 	}
 }
