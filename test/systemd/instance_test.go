@@ -57,13 +57,15 @@ func (m *machine) storeFull() {
 }
 
 // storeLimit: as many descriptors as the units allow systemd to keep reach the next process. Their names do in one variable, of
-// which the kernel takes 128 KiB (MAX_ARG_STRLEN).
+// which the kernel takes 128 KiB (MAX_ARG_STRLEN), and the soft limit of descriptors, 1024 by default, holds for systemd's own work
+// before it starts the process, too.
 func (m *machine) storeLimit() {
 	most := m.property("vublk.service", "FileDescriptorStoreMax")
 	if other := m.property("vublk@one.service", "FileDescriptorStoreMax"); other != most {
 		m.t.Errorf("vublk.service may keep %s descriptors, vublk@.service %s", most, other)
 	}
-	m.run("systemd-run -q --no-block --unit=fill -p Type=notify -p Restart=always -p FileDescriptorStoreMax=" + most + " /tools/pilot fill " + most)
+	m.run("systemd-run -q --no-block --unit=fill -p Type=notify -p Restart=always -p LimitNOFILE=" + m.property("vublk.service", "LimitNOFILE") +
+		" -p FileDescriptorStoreMax=" + most + " /tools/pilot fill " + most)
 	m.await("the store", "[ $(systemctl show --value -p ActiveState fill) = active ]")
 	if got := m.property("fill", "NFileDescriptorStore"); got != most {
 		m.t.Fatalf("systemd keeps %s descriptors, want %s", got, most)

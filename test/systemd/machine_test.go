@@ -106,7 +106,7 @@ func (m *machine) try(script string) guest.Result {
 	m.t.Helper()
 	r, err := m.g.Run("PATH=/usr/bin:/tools:/bin; "+script, patience)
 	if err != nil {
-		m.t.Fatalf("%v; the console ends with:\n%s", err, tail(m.g.Console()))
+		m.t.Fatalf("%v; the console ends with:\n%s\n%s", err, tail(m.g.Console()), m.journal())
 	}
 	return r
 }
