@@ -77,7 +77,7 @@ func newInfo(c iouring.Capabilities, problem error) info {
 	l := &c.Limits
 	i.Limits = []limit{
 		{"CPUs", uint64(runtime.NumCPU()), "", "this process may run on them; so many workers by default"},
-		{"open files", l.OpenFiles, "", "RLIMIT_NOFILE: each queue of a front-end takes 3, each memory region 1"},
+		{"open files", l.OpenFiles, "", "RLIMIT_NOFILE: a front-end takes 5, each of its queues 6, each memory region beyond the first 1"},
 		{"locked memory", l.Memlock, bytesText(l.Memlock), "RLIMIT_MEMLOCK: bounds memory registered with a ring"},
 		{"submission entries", uint64(l.Entries), "", "of one ring"},
 		{"completion entries", uint64(l.CQEntries), "", "of one ring: bounds the requests in flight of a worker"},
