@@ -33,6 +33,9 @@ func TestReleaseHasNone(t *testing.T) {
 		}
 		build, symbols := program(t, command, "-tags=crashpoint")
 		for _, p := range points {
+			if strings.HasPrefix(p, "definition-") && command != "vublk" {
+				continue // only a daemon has a state directory
+			}
 			if !bytes.Contains(build, []byte(p)) {
 				t.Errorf("%s with the tag has no %q in it: nothing would be found", command, p)
 			}

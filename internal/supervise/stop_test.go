@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/vublk/vublk/internal/resume"
 	"github.com/vublk/vublk/internal/supervise"
 )
 
@@ -69,16 +71,17 @@ func TestStopWithNothingLeft(t *testing.T) {
 func TestGiveUpTakesNames(t *testing.T) {
 	for _, taken := range []bool{false, true} {
 		socket := filepath.Join(t.TempDir(), "s")
-		r := supervised(t, 1, "inherit listen:"+socket+" ready gate:"+socket+".open die", "inherit ready die")
-		r.begin()
-		for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-			if c, err := net.Dial("unix", socket); err == nil {
-				_ = c.Close()
-				break
+		ready := make(chan struct{}, 8) // then the supervisor has the socket, and has looked at its name
+		tell := func(fields ...string) {
+			if slices.Contains(fields, resume.FieldReady+"=1") {
+				ready <- struct{}{}
 			}
-			if time.Now().After(deadline) {
-				t.Fatal("nobody listens")
-			}
+		}
+		r := supervisedFor(t, supervise.Options{Limit: 1, Tell: tell}, "inherit listen:"+socket+" ready gate:"+socket+".open die", "inherit ready die")
+		select {
+		case <-ready:
+		case <-time.After(patience):
+			t.Fatal("no worker is ready")
 		}
 		var other net.Listener
 		if taken {
