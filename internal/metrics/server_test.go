@@ -131,7 +131,8 @@ func TestClientsThatHang(t *testing.T) {
 	if n := s.server.conns.open(); n > maxConnections {
 		t.Errorf("%d connections", n)
 	}
-	for begin := time.Now(); s.server.conns.open() > 0; time.Sleep(10 * time.Millisecond) {
+	begin := time.Now()
+	for ; s.server.conns.open() > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Since(begin) > 2*(readTimeout+writeTimeout) {
 			t.Fatalf("%d clients that hang are still connected", s.server.conns.open())
 		}
