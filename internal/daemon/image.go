@@ -44,11 +44,11 @@ func makeImage(path string, size int64) (undo func(), err error) {
 	case errors.Is(err, os.ErrExist): // somebody was faster
 		return func() {}, nil
 	case err != nil:
-		return nil, errors.Wrap(err, "make the image")
+		return nil, errors.Wrapf(err, "make the image %s", path)
 	}
 	if err := syncDirectory(filepath.Dir(path)); err != nil {
 		undo()
-		return nil, errors.Wrap(err, "make the image")
+		return nil, errors.Wrapf(err, "make the image %s", path)
 	}
 	return undo, nil
 }
@@ -64,7 +64,7 @@ func makeUnnamed(path string, size int64) error {
 		return err
 	}
 	err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
-	return errors.Wrapf(err, "link %s", path)
+	return errors.Wrap(err, "link it")
 }
 
 func makeNamed(path string, size int64) error {
