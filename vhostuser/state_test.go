@@ -184,6 +184,7 @@ type idKeeper struct {
 }
 
 func (k *idKeeper) Keep(st *vhostuser.State) error {
+	k.mu.Lock()
 	k.calls, k.regions = nil, nil
 	for _, r := range st.Rings {
 		k.calls = append(k.calls, r.Call.ID)
@@ -191,6 +192,7 @@ func (k *idKeeper) Keep(st *vhostuser.State) error {
 	for _, m := range st.Memory {
 		k.regions = append(k.regions, m.File.ID)
 	}
+	k.mu.Unlock()
 	return k.noKeeper.Keep(st)
 }
 
@@ -202,6 +204,8 @@ func TestFileThatComesAgain(t *testing.T) {
 	call, other, memory := eventfd(t), eventfd(t), memfd(t, traceSize+1<<20)
 	send := func(ring uint64, fd int) []uint64 {
 		r.ok(vhostuser.RequestSetVringCall, ut.U64(ring), fd)
+		k.mu.Lock()
+		defer k.mu.Unlock()
 		return k.calls
 	}
 	first := send(0, call)[0]
@@ -218,10 +222,11 @@ func TestFileThatComesAgain(t *testing.T) {
 	high.GPA, high.UserAddr, high.Offset = high.GPA+1<<30, high.UserAddr+1<<30, high.Offset+4096
 	r.ok(vhostuser.RequestAddMemReg, ut.MemReg(low), memory)
 	r.ok(vhostuser.RequestAddMemReg, ut.MemReg(high), memory)
+	st := r.suspend()
 	if len(k.regions) != 2 || k.regions[0] != k.regions[1] {
 		t.Errorf("two regions of one file: %v", k.regions)
 	}
-	if n := len(r.suspend().Descriptors()); n != 5 { // connection, outbox, memory, two eventfds
+	if n := len(st.Descriptors()); n != 5 { // connection, outbox, memory, two eventfds
 		t.Errorf("%d descriptors, want 5", n)
 	}
 	if err := r.session.Release(); err != nil {
