@@ -11,12 +11,8 @@ import (
 	"github.com/vublk/vublk/internal/sys"
 )
 
-// nameLength is that of the longest name that an export gives a descriptor: vublk-, 16 digits of a hash, -fd-, 12 characters of
-// a session, - and up to 5 digits.
-const nameLength = 6 + 16 + 4 + 12 + 1 + 5
-
-// fill has systemd keep n descriptors under names of that length; a successor of this process tells how many it was given.
-func fill(n int) error {
+// fill has systemd keep n descriptors under names of so many bytes; a successor of this process tells how many it was given.
+func fill(n, length int) error {
 	h, err := resume.Connect()
 	if err != nil {
 		return err
@@ -32,7 +28,7 @@ func fill(n int) error {
 			return err
 		}
 		for i := range n {
-			name := fmt.Sprintf("%s%d", strings.Repeat("x", nameLength-len(fmt.Sprint(i))), i)
+			name := fmt.Sprintf("%s%d", strings.Repeat("x", length-len(fmt.Sprint(i))), i)
 			if err := h.Store(name, fd.Int()); err != nil {
 				return err
 			}

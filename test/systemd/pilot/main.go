@@ -1,8 +1,9 @@
 // Command pilot is a guest with a disk, in a machine of which systemd is the first process: a front-end that cannot
 // reconnect, and a driver that keeps its queues busy and checks what it reads.
 //
-//	pilot SOCKET       works until SIGTERM, then reads the whole disk and ends
-//	pilot fill N       is a service of its own: has systemd keep N descriptors, and tells what it has been given
+//	pilot SOCKET           works until SIGTERM, then reads the whole disk and ends
+//	pilot fill N LENGTH    is a service of its own: has systemd keep N descriptors under names of LENGTH bytes, and tells what
+//	                       it has been given
 //
 // On SIGUSR1 it writes a line with what has happened since the last one: requests, and the longest time without a completion.
 // Exit status 1 tells of a request that failed, of content that is wrong, or of a connection that has ended.
@@ -35,14 +36,18 @@ func run(args []string) error {
 	switch {
 	case len(args) == 1:
 		return fly(args[0])
-	case len(args) == 2 && args[0] == "fill":
+	case len(args) == 3 && args[0] == "fill":
 		n, err := strconv.Atoi(args[1])
 		if err != nil {
 			return err
 		}
-		return fill(n)
+		length, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return fill(n, length)
 	}
-	return errors.New("want SOCKET, or fill N")
+	return errors.New("want SOCKET, or fill N LENGTH")
 }
 
 // fly is the life of a guest.
