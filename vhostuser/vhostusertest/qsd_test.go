@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,7 +43,7 @@ func storageDaemon(t *testing.T) (socket string) {
 		<-exited
 	})
 	for deadline := time.Now().Add(vhostusertest.Timeout); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Lstat(socket); err == nil {
+		if listening(t, socket) {
 			return socket
 		}
 		select {
@@ -51,9 +52,25 @@ func storageDaemon(t *testing.T) (socket string) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("qemu-storage-daemon makes no socket")
+			t.Fatal("qemu-storage-daemon does not listen")
 		}
 	}
+}
+
+// listening tells whether somebody listens to a socket: its name is there before that, and a connection would count.
+func listening(t *testing.T, socket string) bool {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const flags, accepts, path = 3, "00010000", 7 // __SO_ACCEPTCON
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > path && f[path] == socket && f[flags] == accepts {
+			return true
+		}
+	}
+	return false
 }
 
 // blockRequest is a virtio-blk request in guest memory (virtio-v1.3 5.2.6).
