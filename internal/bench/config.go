@@ -44,7 +44,8 @@ type Config struct {
 	CPUs     []int         // queue i runs on CPUs[i%len]; empty: wherever the scheduler likes
 	Seed     uint64        // of the random offsets and choices
 
-	self bool // there is no back-end, see SelfLoop
+	self  bool        // there is no back-end, see SelfLoop
+	ended func() bool // the back-end has gone; nil: nobody knows
 }
 
 // Bounds of Config.

@@ -65,6 +65,7 @@ type fleet struct {
 	count   counters
 	begin   time.Time
 	now     time.Duration
+	asked   time.Duration // when a connection was looked at
 }
 
 // ship is one export.
@@ -284,8 +285,18 @@ func (f *fleet) patient() error {
 	switch {
 	case f.ctx.Err() != nil:
 		return context.Cause(f.ctx)
-	case len(f.flying) > 0 && f.tick()-f.flying[0].slot.issued > f.config.Patience:
+	case len(f.flying) == 0:
+		return nil
+	}
+	s := f.flying[0]
+	since := f.tick() - s.slot.issued
+	switch {
+	case since > f.config.Patience:
 		return errors.Errorf("no completion for %v, %d requests in flight", f.config.Patience, len(f.flying))
+	case since > silence && f.now-f.asked > silence:
+		if f.asked = f.now; s.target.front.Conn.Ended() {
+			return errors.Errorf("the back-end has ended, or has closed the connection, with %d requests in flight", len(f.flying))
+		}
 	}
 	return nil
 }

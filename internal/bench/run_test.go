@@ -31,11 +31,18 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Socket, c.Duration = socket, 30*time.Millisecond
-			r, err := Run(context.Background(), c)
-			if err != nil {
-				t.Fatal(err)
+			for try := 1; ; try++ {
+				r, err := Run(context.Background(), c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// A driver that gets its CPU back late always finds something done, and has no reason to sleep.
+				if c.Wait == Sleeping && r.Sleeps == 0 && try < 20 {
+					continue
+				}
+				checkResult(t, c, r)
+				return
 			}
-			checkResult(t, c, r)
 		})
 	}
 }

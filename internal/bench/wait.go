@@ -48,6 +48,10 @@ func (l *loop) sleep() (virtiotest.Completion, bool, error) {
 	return c, ok, err
 }
 
+// silence is after how long without a completion, and how often from then on, the connection is looked at: a back-end that has
+// died will not answer.
+const silence = 200 * time.Millisecond
+
 // patient tells when it is time to give up.
 func (l *loop) patient() error {
 	now := l.tick()
@@ -56,6 +60,10 @@ func (l *loop) patient() error {
 		return errStopped
 	case now-l.heard > l.config.Patience:
 		return errors.Errorf("no completion for %v, %d requests in flight", l.config.Patience, l.flying)
+	case now-max(l.heard, l.asked) > silence:
+		if l.asked = now; l.config.ended != nil && l.config.ended() {
+			return errors.Errorf("the back-end has ended, or has closed the connection, with %d requests in flight", l.flying)
+		}
 	}
 	return nil
 }

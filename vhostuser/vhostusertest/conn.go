@@ -91,6 +91,21 @@ func (c *Conn) PeerPID() (int, error) {
 	return int(cred.Pid), nil
 }
 
+// Ended tells whether the back-end has closed the connection, which its death does, too. It does not wait.
+func (c *Conn) Ended() bool {
+	raw, err := c.sock.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var ended bool
+	err = raw.Control(func(fd uintptr) {
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(fds[:], 0)
+		ended = err == nil && n > 0 && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return err != nil || ended
+}
+
 // Pair makes a connected pair: the front-end's end and the one for vhostuser.NewSession.
 func Pair() (*Conn, *net.UnixConn, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
