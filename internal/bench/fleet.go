@@ -294,7 +294,7 @@ func (f *fleet) patient() error {
 	case since > f.config.Patience:
 		return errors.Errorf("no completion for %v, %d requests in flight", f.config.Patience, len(f.flying))
 	case since > silence && f.now-f.asked > silence:
-		if f.asked = f.now; s.target.front.Conn.Ended() {
+		if f.asked = f.now; s.target.front.Ended() {
 			return errors.Errorf("the back-end has ended, or has closed the connection, with %d requests in flight", len(f.flying))
 		}
 	}

@@ -19,7 +19,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, errors.Wrapf(err, "front-end on %s", c.Socket)
 	}
-	c.ended = t.front.Conn.Ended
+	c.ended = t.front.Ended
 	g, err := newGauge(&c, t.front.Conn)
 	if err != nil {
 		_ = t.close(false)

@@ -80,8 +80,11 @@ func (s *Supervisor) rest(signals <-chan os.Signal) {
 		select {
 		case sig := <-signals:
 			first := !s.stopping()
-			if stops(sig) {
+			switch {
+			case stops(sig):
 				s.terminate(sig)
+			case sig == syscall.SIGUSR2 && first:
+				s.renew()
 			}
 			if s.stop.cut != nil || first && s.stopping() {
 				return

@@ -230,6 +230,9 @@ func (s *Supervisor) mourn() error {
 		s.o.Log.Error("the worker has died", args...)
 		return errors.Errorf("the worker died %d times within a minute, the last time by this: %s; giving up (see --restart-limit)", len(s.deaths), s.worker.died())
 	}
+	if s.old != nil { // the upgrade has not survived its first moments
+		s.rollBack("died before it was ready")
+	}
 	s.o.Log.Warn("the worker has died, starting another", append(args, "pause", s.pause)...)
 	return nil
 }
@@ -237,13 +240,11 @@ func (s *Supervisor) mourn() error {
 // restart starts another worker in the place of a dead one. While it all comes to its end, that one has to finish what the
 // dead one has left.
 func (s *Supervisor) restart() error {
-	program := s.worker.program
-	if s.old != nil { // the upgrade has not survived its first moments
-		s.o.Log.Error("upgrade: the new program died before it was ready; the old one takes its place again")
-		_ = program.Close()
-		program, s.old = s.old, nil
+	p, err := s.begin(s.worker.program)
+	if err != nil && s.old != nil {
+		s.rollBack("cannot be started")
+		p, err = s.begin(s.worker.program)
 	}
-	p, err := s.begin(program)
 	if err != nil {
 		return err
 	}

@@ -200,9 +200,15 @@ func (r *rig) wrote(text string) bool {
 // begin waits until the first worker is at work.
 func (r *rig) begin() {
 	r.Helper()
-	for deadline := time.Now().Add(patience); !r.wrote("kept"); time.Sleep(time.Millisecond) {
+	r.until("kept")
+}
+
+// until waits until a worker has written text.
+func (r *rig) until(text string) {
+	r.Helper()
+	for deadline := time.Now().Add(patience); !r.wrote(text); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			r.Fatalf("no worker begins:\n%s", r.log)
+			r.Fatalf("no worker writes %q:\n%s", text, r.log)
 		}
 	}
 }

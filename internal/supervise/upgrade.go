@@ -34,6 +34,39 @@ func (s *Supervisor) upgrade() {
 	})
 }
 
+// renew has the next worker be what program has the name now, while there is none that could hand over: a program that dies
+// again and again is mended so.
+func (s *Supervisor) renew() {
+	if s.next != nil {
+		s.o.Log.Warn("upgrade: one is under way already")
+		return
+	}
+	program, err := os.Open(s.o.Path)
+	if err != nil {
+		s.o.Log.Error("upgrade: the program cannot be opened; the old one is started again", "error", err)
+		return
+	}
+	s.o.Log.Info("upgrade: the next worker is the new program")
+	s.keepOld()
+	s.worker.program = program
+}
+
+// keepOld keeps the worker's program until the one that takes its place is ready.
+func (s *Supervisor) keepOld() {
+	if s.old == nil {
+		s.old = s.worker.program
+	} else { // this one was never ready, so it is no program to go back to
+		_ = s.worker.program.Close()
+	}
+}
+
+// rollBack goes back to it.
+func (s *Supervisor) rollBack(why string) {
+	s.o.Log.Error("upgrade: the new program " + why + "; the old one takes its place again")
+	_ = s.worker.program.Close()
+	s.worker.program, s.old = s.old, nil
+}
+
 // standby is closed when the next worker waits for its turn; nil: there is none, or it will not come.
 func (s *Supervisor) standby() <-chan struct{} {
 	if s.next == nil || s.stopping() {
@@ -80,11 +113,7 @@ func (s *Supervisor) handOver(signals <-chan os.Signal) {
 	s.hear()
 	s.worker.bury()
 	s.gone = time.Now()
-	if s.old == nil {
-		s.old = s.worker.program
-	} else { // this one was never ready, so it is no program to go back to
-		_ = s.worker.program.Close()
-	}
+	s.keepOld()
 	s.worker, s.next = s.next, nil
 	if !s.handOut(s.worker) {
 		return // it is dead: the old program resumes what was left to it

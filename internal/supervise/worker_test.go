@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,6 +143,12 @@ func do(h *resume.Holder, sock int, word string, stop <-chan os.Signal) error {
 		return nil
 	case "die":
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "program": // that this is
+		path, err := os.Readlink("/proc/self/exe")
+		if err != nil {
+			return err
+		}
+		return note("program " + filepath.Base(path))
 	case "exit":
 		n, _ := strconv.Atoi(value)
 		os.Exit(n)
