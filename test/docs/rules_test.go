@@ -75,7 +75,7 @@ var rules = []rule{
 	// docs/frontends.md is typed by a test of its own, block by block.
 	{page: "docs/frontends.md", command: regexp.MustCompile(`kata|^crosvm|^cloud-hypervisor|^curl --unix-socket|^"drive_id"|^}'$`), never: "its program is in no Debian release, as the page says"},
 	{page: "docs/frontends.md", command: starts("virsh"), test: "test/frontends TestLibvirt"},
-	{page: "docs/frontends.md", command: regexp.MustCompile(`^(install|umask|vublk (create|serve)|qemu-system-x86_64)`), test: "test/frontends TestQEMU"},
+	{page: "docs/frontends.md", command: regexp.MustCompile(`^(install|umask|vublk (create|serve|daemon|export)|qemu-system-x86_64)`), test: "test/frontends TestQEMU"},
 
 	// examples/customdisk/README.md
 	{page: "examples/customdisk/README.md", command: regexp.MustCompile(`^(go build|truncate|head|./customdisk|qemu)`), test: "test/customdisk TestGuest"},
@@ -100,13 +100,13 @@ const quick = "--runtime=40ms --warmup=10ms --rounds=2"
 
 // notCommands are blocks that show something else, by the page and the words that they begin with.
 var notCommands = map[string]string{
-	"docs/architecture.md cmd/vublk":  "a diagram",
 	"docs/durability.md msg=serving":  "a line of the log",
 	"docs/survival.md look ─► handle": "a diagram",
 }
 
 // languages of fences that hold no commands, and what looks at them.
 var languages = map[string]string{
+	"text": "a fence without a language: a diagram",
 	"xml":  "README.md's is part of docs/frontends.md's (TestSnippets), which test/frontends gives to libvirt",
 	"yaml": "test/metrics gives docs/metrics.md's to Prometheus, TestAlerts the rest",
 	"toml": "Kata's configuration: the page says that it was read, and not run",
