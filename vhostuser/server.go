@@ -129,6 +129,19 @@ func checkPath(path string) error {
 	return nil
 }
 
+// RemoveStale removes the socket that a dead process has left at path. What is alive, or is no socket, stays, and that is no error.
+func RemoveStale(path string) error {
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	unlock := lockDir(filepath.Dir(path))
+	defer unlock()
+	if err := removeStale(path); err != nil && !errors.Is(err, ErrInUse) && !errors.Is(err, ErrNotSocket) {
+		return err
+	}
+	return nil
+}
+
 // removeStale makes room at path when a dead process left its socket there.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)

@@ -95,11 +95,7 @@ func (d *Daemon) Open(dir *statedir.Dir, registry *export.Registry) error {
 
 // bury removes what a predecessor has left that was killed while it deleted an export.
 func (d *Daemon) bury(def *export.Definition) {
-	if path := def.Socket.Path; path != "" {
-		if l, err := vhostuser.Listen(path); err == nil { // nobody does
-			_ = l.Close()
-		}
-	}
+	d.sweep(def)
 	if err := d.dir.Remove(def.Name); err != nil {
 		d.o.Log.Error("an export is deleted, but its file is not; it is tried again at the next start", keyExport, def.Name, "error", err)
 	}
@@ -116,6 +112,17 @@ func decode(v statedir.Value) (r record, def export.Definition, err error) {
 		return r, def, errors.Errorf("it defines %q under the name %q", def.Name, v.Name)
 	}
 	return r, def, check(&def)
+}
+
+// sweep removes the name of a socket on which nobody listens: an export that has ended before it came to listen leaves the one
+// of a killed predecessor.
+func (d *Daemon) sweep(def *export.Definition) {
+	if def.Socket.Path == "" {
+		return
+	}
+	if err := vhostuser.RemoveStale(def.Socket.Path); err != nil {
+		d.o.Log.Warn("a socket that nobody listens on is left", keyExport, def.Name, "error", err)
+	}
 }
 
 // write keeps a definition.

@@ -230,7 +230,9 @@ func (d *Daemon) Drain(ctx context.Context, name string) (Status, error) {
 			return err
 		}
 		s.change(func() { s.drained = true })
-		if err := d.end(s); err != nil {
+		err := d.end(s)
+		d.sweep(&def)
+		if err != nil {
 			return errors.Wrap(err, "the export is out of service, but what was written may not be on stable storage")
 		}
 		d.tell(EventState, s, "it is drained now")
@@ -296,6 +298,7 @@ func (d *Daemon) Delete(ctx context.Context, name string, force bool) error {
 			}
 		}
 		err := d.end(s)
+		d.sweep(&def)
 		if e := d.dir.Remove(name); e != nil { // the next start tries it again
 			d.o.Log.Error("an export is deleted, but its file is not", keyExport, name, "error", e)
 		}

@@ -299,10 +299,7 @@ func TestKilledWhileDeleting(t *testing.T) {
 	r := newRig(t)
 	def := r.create("vm", "a").Definition
 	r.end()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: def.Socket.Path, Net: "unix"})
-	r.must(err)
-	l.SetUnlinkOnClose(false)
-	r.must(l.Close())
+	stale(t, def.Socket.Path)
 	raw, err := json.Marshal(&def)
 	r.must(err)
 	r.state, err = statedir.Open(r.stateDir(), 0)
@@ -386,4 +383,39 @@ func TestMakeImage(t *testing.T) {
 			t.Errorf("%s: below a file", what)
 		}
 	}
+}
+
+// TestNoSocketIsLeft has exports that are ended before they came to listen, where a killed predecessor did.
+func TestNoSocketIsLeft(t *testing.T) {
+	r := newRig(t)
+	ctx, cancel := patience()
+	defer cancel()
+	for i, end := range []func(string) error{
+		func(name string) error { return r.Delete(ctx, name, false) },
+		func(name string) error { _, err := r.Drain(ctx, name); return err },
+	} {
+		base := fmt.Sprint(i)
+		r.create("vm"+base, base)
+		r.end()
+		if err := os.Remove(r.path(base + ".raw")); err != nil {
+			t.Fatal(err)
+		}
+		stale(t, r.path(base+".sock"))
+		r.begin()
+		r.must(end("vm" + base))
+		if _, err := os.Stat(r.path(base + ".sock")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%d: the socket is left: %v", i, err)
+		}
+	}
+}
+
+// stale leaves the file of a socket on which nobody listens.
+func stale(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	_ = l.Close()
 }

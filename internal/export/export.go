@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -117,6 +119,12 @@ func (e *Export) end() error {
 func (e *Export) unkeep() {
 	if e.holder == nil || e.handing.Load() {
 		return
+	}
+	if path := e.def.Socket.Path; path != "" && e.parts.socket == nil && slices.Contains(e.inherited, kindListen) {
+		// It was never ours to close, and listens until the holder has read the message.
+		if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
+			_ = os.Remove(path) // whoever listens there next says what is wrong
+		}
 	}
 	for _, kind := range append([]string{kindListen}, e.inherited...) {
 		_ = e.holder.Remove(e.prefix + kind) // a holder that is lost has been reported
