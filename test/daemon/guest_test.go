@@ -20,9 +20,7 @@ import (
 )
 
 const (
-	mib = 1 << 20
-
-	firstSize, lastSize = mib, 2 * mib
+	firstSize, lastSize = 256 << 10, 512 << 10
 	depth               = 4
 	maxSectors          = 32
 
