@@ -24,8 +24,8 @@ func TestUpgradeRefused(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")
 	must(t, os.WriteFile(text, []byte("This is no program.\n"), 0o700))
-	const serve = "internal/cli/serve.go"
-	const standby, handedOut = `s.tell(resume.FieldStandby + "=1")`, `kept, err := s.holder.Inherited()`
+	const process = "internal/cli/process.go"
+	const standby, handedOut = `p.tell(resume.FieldStandby + "=1")`, `kept, err := p.holder.Inherited()`
 	for _, c := range []struct {
 		name    string
 		program string
@@ -36,9 +36,9 @@ func TestUpgradeRefused(t *testing.T) {
 		{"a text", text, cannotStart, 0},
 		{"ends with status 0", "/bin/true", startsNot, 0},
 		{"ends with status 1", "/bin/false", startsNot, 0},
-		{"never waits for its turn", patched(t, serve, standby, "select {}"), startsNot, 0},
-		{"fails when it is handed over to", patched(t, serve, handedOut, handedOut+"; os.Exit(3)"), diesAtOnce, 1},
-		{"ends with status 0 when it is handed over to", patched(t, serve, handedOut, handedOut+"; os.Exit(0)"), diesAtOnce, 1},
+		{"never waits for its turn", patched(t, process, standby, "select {}"), startsNot, 0},
+		{"fails when it is handed over to", patched(t, process, handedOut, handedOut+"; os.Exit(3)"), diesAtOnce, 1},
+		{"ends with status 0 when it is handed over to", patched(t, process, handedOut, handedOut+"; os.Exit(0)"), diesAtOnce, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			must(t, busy(t, upgrading(lab.vublk), func(l *life, b *upgraded) error {

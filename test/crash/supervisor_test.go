@@ -51,8 +51,8 @@ func TestSupervisorStops(t *testing.T) {
 // slowHandOver is a program that takes its time when it is asked to hand over.
 func slowHandOver(t *testing.T) string {
 	t.Helper()
-	const handOver = "s.registry.HandOver()"
-	return patched(t, "internal/cli/serve.go", handOver, "time.Sleep(time.Second); "+handOver)
+	const handOver = `p.log.Info("handing over: `
+	return patched(t, "internal/cli/process.go", handOver, "time.Sleep(time.Second); "+handOver)
 }
 
 // TestSignalsInHandOver: what is asked of the supervisor while one worker hands over to the next is not lost, and does not
