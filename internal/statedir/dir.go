@@ -227,6 +227,31 @@ func (d *Dir) setAside(file string, err error) Damage {
 	return Damage{File: path, Err: err}
 }
 
+// isOurs tells whether the directory and its lock are still those that were taken: what is written to another one is lost with a
+// restart, or is another process's to write.
+func (d *Dir) isOurs() error {
+	for _, p := range []struct {
+		path string
+		file *os.File
+	}{{d.path, d.self}, {filepath.Join(d.path, lockFile), d.lock}} {
+		now, err := os.Lstat(p.path)
+		if p.file == d.self && err == nil {
+			now, err = os.Stat(p.path) // it may be a link
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return errors.Wrapf(err, "state directory %s", d.path)
+		}
+		was, e := p.file.Stat()
+		if e != nil {
+			return errors.Wrapf(e, "state directory %s", d.path)
+		}
+		if err != nil || !os.SameFile(now, was) {
+			return errors.Errorf("state directory %s: %s was removed or replaced while this process has it, so nothing is written; move it back, or restart the daemon", d.path, p.path)
+		}
+	}
+	return nil
+}
+
 // Put keeps value under name, which is UTF-8, in place of what was there. When it returns nil, the value is on the disk. On an error what was
 // there before still is, unless the error says that it is not known.
 func (d *Dir) Put(name string, value any) error {
@@ -239,6 +264,9 @@ func (d *Dir) Put(name string, value any) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.isOurs(); err != nil {
+		return err
+	}
 	path, fresh := filepath.Join(d.path, fileName(name)), filepath.Join(d.path, temporary+escape(name))
 	if err := writeFile(fresh, b); err != nil {
 		_ = os.Remove(fresh)
@@ -272,6 +300,9 @@ func writeFile(path string, b []byte) error {
 func (d *Dir) Remove(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.isOurs(); err != nil {
+		return err
+	}
 	if err := os.Remove(filepath.Join(d.path, fileName(name))); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return errors.Wrapf(err, "write to the state directory %s", d.path)
 	}

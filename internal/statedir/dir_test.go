@@ -282,3 +282,46 @@ func TestReadOnlyFileSystem(t *testing.T) {
 		t.Errorf("values %v", got)
 	}
 }
+
+// A directory that is removed, or replaced, under the process that has it, or whose lock is, gets nothing: another process may
+// have it by now.
+func TestDirectoryThatIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	d, err := Open(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	if err := d.Put("a", 1); err != nil {
+		t.Fatal(err)
+	}
+	lock := filepath.Join(path, lockFile)
+	for _, c := range []struct {
+		name, moved string
+		anew        func() error
+	}{
+		{"directory removed", path, func() error { return nil }},
+		{"directory replaced", path, func() error { return os.Mkdir(path, 0o700) }},
+		{"lock removed", lock, func() error { return nil }},
+		{"lock replaced", lock, func() error { return os.WriteFile(lock, nil, 0o600) }},
+	} {
+		if err := os.Rename(c.moved, path+".away"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.anew(); err != nil {
+			t.Fatal(err)
+		}
+		for verb, err := range map[string]error{"put": d.Put("b", 2), "remove": d.Remove("a")} {
+			if err == nil || !strings.Contains(err.Error(), "was removed or replaced") {
+				t.Errorf("%s: %s: %v", c.name, verb, err)
+			}
+		}
+		_ = os.Remove(c.moved)
+		if err := os.Rename(path+".away", c.moved); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Put("b", 2); err != nil {
+			t.Errorf("%s, and moved back: %v", c.name, err)
+		}
+	}
+}
