@@ -20,20 +20,28 @@ type host struct {
 	t      *testing.T
 	dir    string
 	socket string
+	args   []string // of the daemon
 	daemon *clitest.Process
 }
 
-func newHost(t *testing.T) *host {
+func newHost(t *testing.T, args ...string) *host {
 	t.Helper()
 	dir := t.TempDir()
-	h := &host{t: t, dir: dir, socket: filepath.Join(dir, "control.sock")}
+	h := &host{t: t, dir: dir, socket: filepath.Join(dir, "control.sock"), args: args}
 	h.start()
+	t.Cleanup(func() { // a supervisor that is killed leaves a worker
+		if h.daemon.Running() {
+			h.daemon.Signal(syscall.SIGTERM)
+			_ = h.daemon.Status()
+		}
+	})
 	return h
 }
 
 func (h *host) start() {
 	h.t.Helper()
-	h.daemon = clitest.Start(h.t, clitest.Options{}, "daemon", "--state-dir="+filepath.Join(h.dir, "state"), "--listen="+h.socket, "--workers=1")
+	args := []string{"daemon", "--state-dir=" + filepath.Join(h.dir, "state"), "--listen=" + h.socket, "--workers=1"}
+	h.daemon = clitest.Start(h.t, clitest.Options{}, append(args, h.args...)...)
 	h.daemon.Await("msg=ready")
 }
 

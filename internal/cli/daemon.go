@@ -77,6 +77,7 @@ func (s *daemonProcess) start() error {
 		return err
 	}
 	s.daemon = daemon.New(daemon.Options{Version: s.o.Process.Version, Holder: s.holderName(), Log: s.log})
+	s.busy = s.daemon.Busy
 	s.log = slog.New(daemon.Errors(s.log.Handler(), s.daemon.Report))
 	err := s.openRegistry(func(e *export.Export, st export.State) {
 		s.tidier.note()
@@ -94,19 +95,48 @@ func (s *daemonProcess) start() error {
 	if s.inherited || s.holder.Supervised() {
 		patience = heirPatience
 	}
-	if s.dir, err = statedir.Open(s.o.StateDir, patience); err != nil {
-		return Usage(errors.Wrapf(err, "--state-dir=%s", s.o.StateDir))
-	}
-	if err := s.daemon.Open(s.dir, s.registry); err != nil {
-		return Usage(errors.Wrapf(err, "--state-dir=%s", s.o.StateDir))
-	}
-	if err := s.tellMetrics(s.daemon.Unserved, s.inherited); err != nil {
+	if err := s.openDir(patience); err != nil {
 		return err
 	}
-	if err := s.openAPI(socket); err != nil {
+	// Whatever is in the way is known before any export begins.
+	l, err := s.listen(socket)
+	if err != nil {
+		return Usage(err)
+	}
+	if err := s.tellMetrics(s.daemon.Unserved, s.inherited); err != nil {
+		_ = l.Close()
+		return err
+	}
+	if err := s.daemon.Open(s.dir, s.registry); err != nil {
+		_ = l.Close()
+		return Usage(errors.Wrapf(err, "--state-dir=%s", s.o.StateDir))
+	}
+	if s.endAPI, err = s.o.API(s.daemon, l, s.log); err != nil {
 		return Usage(err)
 	}
 	return s.settle()
+}
+
+// openDir takes the state directory. A signal ends the wait for whoever has it, or for a file system that hangs.
+func (s *daemonProcess) openDir(patience time.Duration) error {
+	type opened struct {
+		dir *statedir.Dir
+		err error
+	}
+	done := make(chan opened, 1)
+	s.log.Debug("waiting for the state directory", "path", s.o.StateDir, "at_most", patience)
+	go func() {
+		dir, err := statedir.Open(s.o.StateDir, patience)
+		done <- opened{dir, err}
+	}()
+	select {
+	case o := <-done:
+		s.dir = o.dir
+		return Usage(errors.Wrapf(o.err, "--state-dir=%s", s.o.StateDir))
+	case sig := <-s.signals:
+		s.stop(sig)
+		return errStopped
+	}
 }
 
 // holderName says who keeps the sessions when this process dies.
@@ -120,16 +150,7 @@ func (s *daemonProcess) holderName() string {
 	return ""
 }
 
-// openAPI listens for clients on the socket that a predecessor, or systemd, has left, or else on a new one, and lets them in.
-func (s *daemonProcess) openAPI(left *sys.FD) error {
-	l, err := s.listen(left)
-	if err != nil {
-		return err
-	}
-	s.endAPI, err = s.o.API(s.daemon, l, s.log)
-	return err
-}
-
+// listen listens for clients on the socket that a predecessor, or systemd, has left, or else on a new one.
 func (s *daemonProcess) listen(left *sys.FD) (*net.UnixListener, error) {
 	if left != nil {
 		f := os.NewFile(uintptr(left.Disown()), controlName)
@@ -204,15 +225,38 @@ func (s *daemonProcess) settle() error {
 	case <-settled:
 	case sig := <-s.signals:
 		s.stop(sig)
+		err := s.finishOthers(settled)
 		cancel()
 		<-settled
-		return errStopped
+		return err
 	}
 	list, out := s.daemon.List(""), s.daemon.Unserved()
 	s.log.Info("ready", "exports", len(list), "not_served", len(out), "state_dir", s.dir.Path(), "socket", s.o.Listen)
 	s.tell(resume.FieldReady + "=1")
 	s.watchdog = s.watch()
 	return nil
+}
+
+// finishOthers waits for the exports before an end that a signal asks for, when a predecessor has died: what it had in flight
+// nobody else finishes. Exports that are there resume their sessions before they end.
+func (s *daemonProcess) finishOthers(settled <-chan struct{}) error {
+	if !s.inherited || s.handed {
+		return errStopped
+	}
+	late := time.NewTimer(drainTime)
+	defer late.Stop()
+	for {
+		select {
+		case <-settled:
+			return errStopped
+		case <-late.C:
+			return errStopped
+		case sig := <-s.signals:
+			if time.Since(s.stopped) >= sameSignal {
+				return errSecondSignal(sig)
+			}
+		}
+	}
 }
 
 // stop is process.stop; the verbs end first.
@@ -263,10 +307,7 @@ func (s *daemonProcess) finish() error {
 	if s.control != nil && !s.handed {
 		_ = s.control.Close() // a second time; it is for the name
 	}
-	err := s.shutdown()
-	if err == nil && s.daemon != nil {
-		s.daemon.Wait()
-	}
+	err := s.shutdown(s.daemon.Wait)
 	if s.dir != nil {
 		if e := s.dir.Close(); err == nil {
 			err = e

@@ -54,6 +54,7 @@ type process struct {
 
 	inherited bool // a predecessor has left something
 	registry  *export.Registry
+	busy      func() []string // the exports that orders of clients are at work on; nil: there are no such orders
 	tidier    *tidier
 	teller    *teller
 }
@@ -181,13 +182,18 @@ func errSecondSignal(sig os.Signal) error {
 	return errors.Errorf("second signal (%v): ended at once; writes that no flush covered may be lost", sig)
 }
 
-// shutdown drains and flushes everything, for as long as that may take and no second signal comes.
-func (p *process) shutdown() error {
+// shutdown drains and flushes everything, and waits for what else there is to wait for, as long as that may take and no second
+// signal comes.
+func (p *process) shutdown(wait func()) error {
 	if p.registry == nil {
 		return nil
 	}
 	closed := make(chan error, 1)
-	go func() { closed <- p.registry.Close() }()
+	go func() {
+		err := p.registry.Close()
+		wait()
+		closed <- err
+	}()
 	timeout := time.NewTimer(drainTime)
 	defer timeout.Stop()
 	for {
@@ -214,6 +220,11 @@ func (p *process) pending() string {
 	go func() { answer <- p.registry.Pending() }()
 	select {
 	case lines := <-answer:
+		if p.busy != nil && len(lines) == 0 {
+			if names := p.busy(); len(names) > 0 {
+				return "orders of clients did not end, for these exports: " + strings.Join(names, ", ")
+			}
+		}
 		if len(lines) == 0 {
 			return "no request is in flight, but a flush or a session does not end"
 		}

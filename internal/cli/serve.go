@@ -34,7 +34,7 @@ func Serve(o ServeOptions) error {
 	if err == nil {
 		err = s.wait()
 	}
-	if end := s.shutdown(); err == nil || errors.Is(err, errStopped) {
+	if end := s.shutdown(func() {}); err == nil || errors.Is(err, errStopped) {
 		err = end
 	}
 	return s.report(err)

@@ -37,6 +37,7 @@ type Daemon struct {
 
 	mu      sync.Mutex // for moments only
 	slots   map[string]*slot
+	opened  bool
 	ending  bool
 	working sync.WaitGroup // verbs
 }
@@ -63,6 +64,7 @@ func (d *Daemon) Open(dir *statedir.Dir, registry *export.Registry) error {
 	}
 	d.dir, d.registry = dir, registry
 	var deleted []export.Definition
+	d.mu.Lock() // who asks for metrics is there already
 	for _, v := range values {
 		r, def, err := decode(v)
 		if err != nil {
@@ -75,18 +77,27 @@ func (d *Daemon) Open(dir *statedir.Dir, registry *export.Registry) error {
 		}
 		s := newSlot(def)
 		s.drained, s.made = r.Drained, true
+		s.launching = !r.Drained
 		d.slots[def.Name] = s
 	}
+	d.opened = true
+	d.mu.Unlock()
 	for _, b := range bad {
 		d.o.Log.Error("a definition is damaged and is not served; look at the file, mend it, or remove it", "file", b.File, "error", b.Err)
 		d.setAside = append(d.setAside, b.File)
 	}
+	var served []string
 	for _, s := range d.sorted("") {
 		if !s.drained {
+			served = append(served, s.def.Name)
+		}
+	}
+	d.registry.Disown(served...)
+	for _, s := range d.sorted("") {
+		if s.launching {
 			d.launch(s)
 		}
 	}
-	registry.Disown()
 	for _, def := range deleted {
 		d.bury(&def)
 	}
@@ -137,19 +148,26 @@ func (d *Daemon) put(def *export.Definition, r record) (err error) {
 	return because(d.dir.Put(def.Name, r))
 }
 
-// launch serves an export without waiting for it. Nobody else knows its slot yet.
+// launch serves an export without waiting for it: the file system of its image may hang. Nobody else has had the slot's turn yet.
 func (d *Daemon) launch(s *slot) {
-	e, err := d.registry.Create(s.def)
-	if err != nil {
-		d.failed(s, nil, err)
-		return
-	}
-	s.export = e
-	e.Start()
+	s.turn <- struct{}{}
 	d.working.Go(func() {
+		e, err := d.registry.Create(s.def)
+		s.change(func() { s.export, s.launching = e, false })
+		if err != nil {
+			if !d.isEnding() {
+				d.failed(s, nil, err)
+			}
+			s.leave()
+			return
+		}
+		e.Start()
+		s.leave()
 		<-e.Ready()
 		if !e.Listened() && !d.isEnding() {
-			d.failed(s, e, e.Err()) // and the holder keeps what there is to resume, until a verb ends that
+			err := e.Err()
+			_ = d.registry.End(e) // has ended; what there is to resume waits in the registry
+			d.failed(s, e, err)
 		}
 	})
 }
@@ -177,14 +195,13 @@ func (d *Daemon) Settled(ctx context.Context) {
 	const pause = 5 * time.Millisecond
 	for _, s := range d.sorted("") {
 		for {
-			e := s.present()
-			if e == nil || isReady(e) || e.State() == export.WaitingForLock && time.Since(d.started) > time.Second {
+			e, launching := s.present(), s.isLaunching()
+			if !launching && (e == nil || isReady(e) || e.State() == export.WaitingForLock && time.Since(d.started) > time.Second) {
 				break
 			}
 			select {
 			case <-ctx.Done():
 				return
-			case <-e.Ready():
 			case <-time.After(pause):
 			}
 		}
@@ -311,8 +328,14 @@ func (d *Daemon) Info() Info {
 	}
 }
 
-// Unserved names the exports that should be served and are not.
+// Unserved names the exports that should be served and are not. Before Open it is not known which they are.
 func (d *Daemon) Unserved() (names []string) {
+	d.mu.Lock()
+	opened := d.opened
+	d.mu.Unlock()
+	if !opened {
+		return []string{"(the definitions are not read yet)"}
+	}
 	for _, s := range d.sorted("") {
 		if st := s.status().State; s.isMade() && (st == Failed || st == Created || st == WaitingForLock) {
 			names = append(names, s.definition().Name)
@@ -327,6 +350,16 @@ func (d *Daemon) End() {
 	d.ending = true
 	d.mu.Unlock()
 	d.hub.close()
+}
+
+// Busy names the exports that a verb is at work on.
+func (d *Daemon) Busy() (names []string) {
+	for _, s := range d.sorted("") {
+		if len(s.turn) > 0 {
+			names = append(names, s.definition().Name)
+		}
+	}
+	return names
 }
 
 // Wait returns when no verb runs any more, which is after End, and after the end of the registry at the latest.

@@ -16,10 +16,12 @@ type slot struct {
 	def     export.Definition
 	export  *export.Export // nil: out of service
 	drained bool
-	ending  bool   // an export is on its way out
-	failure string // why there is none
-	gone    bool   // deleted: the name belongs to another slot, or to nobody
-	made    bool   // there is, or has been, an export of this name for others to see
+	// launching: the export is about to be made, for the first time since the daemon began
+	launching bool
+	ending    bool   // an export is on its way out
+	failure   string // why there is none
+	gone      bool   // deleted: the name belongs to another slot, or to nobody
+	made      bool   // there is, or has been, an export of this name for others to see
 }
 
 func newSlot(d export.Definition) *slot { return &slot{turn: make(chan struct{}, 1), def: d} }
@@ -52,6 +54,12 @@ func (s *slot) definition() export.Definition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.def
+}
+
+func (s *slot) isLaunching() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.launching
 }
 
 // present is the export if it is served, or is about to be.

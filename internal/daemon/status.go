@@ -45,11 +45,13 @@ type Status struct {
 func (s *slot) status() Status {
 	s.mu.Lock()
 	st := Status{Definition: s.def, State: Failed, Error: s.failure}
-	e, drained, ending := s.export, s.drained, s.ending
+	e, drained, ending, launching := s.export, s.drained, s.ending, s.launching
 	s.mu.Unlock()
 	switch {
 	case ending && (e == nil || e.State() == export.Closed): // or another takes its place
 		st.State, st.Error = Draining, ""
+	case launching:
+		st.State = Created
 	case e == nil && drained:
 		st.State, st.Error = Drained, ""
 	case e != nil:

@@ -30,17 +30,20 @@ func (d *Daemon) Update(ctx context.Context, name string, options map[string]str
 		return Status{}, d.refuse(s, err)
 	}
 	e := s.present()
-	anew := e != nil && needsNew(before, now)
+	anew := needsNew(before, now)
 	if anew && !disconnect {
-		if who := e.FrontEnd(); who != "" {
+		if who := d.frontEnd(s); who != "" {
 			return Status{}, d.refuse(s, errorf(FailedPrecondition,
 				"export %s: %s cannot change while a front-end is connected (%s) that has read it; end that first, or disconnect it if it connects again by itself",
 				name, strings.Join(slices.Sorted(maps.Keys(options)), ", "), who))
 		}
 	}
 	err = d.run(ctx, s, func() error {
-		if anew {
+		switch {
+		case anew && e != nil:
 			return d.replace(ctx, s, before, now)
+		case anew:
+			d.registry.Forget(name)
 		}
 		s.mu.Lock()
 		drained := s.drained

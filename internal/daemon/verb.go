@@ -131,6 +131,19 @@ func (d *Daemon) end(s *slot) error {
 	return err
 }
 
+// frontEnd names who is connected to the export of a slot, or waits for it; "": nobody.
+func (d *Daemon) frontEnd(s *slot) string {
+	if e := s.present(); e != nil {
+		if who := e.FrontEnd(); who != "" {
+			return who
+		}
+	}
+	if d.registry.Owes(s.definition().Name) {
+		return "it waits for the export since another daemon ended"
+	}
+	return ""
+}
+
 // tell publishes what became of an export.
 func (d *Daemon) tell(kind EventKind, s *slot, message string) {
 	d.hub.publish(Event{Name: s.definition().Name, Kind: kind, State: s.status().State, Message: message})
@@ -231,6 +244,7 @@ func (d *Daemon) Drain(ctx context.Context, name string) (Status, error) {
 		}
 		s.change(func() { s.drained = true })
 		err := d.end(s)
+		d.registry.Forget(name)
 		d.sweep(&def)
 		if err != nil {
 			return errors.Wrap(err, "the export is out of service, but what was written may not be on stable storage")
@@ -285,8 +299,8 @@ func (d *Daemon) Delete(ctx context.Context, name string, force bool) error {
 	if err != nil {
 		return err
 	}
-	if e := s.present(); e != nil && !force {
-		if who := e.FrontEnd(); who != "" {
+	if !force {
+		if who := d.frontEnd(s); who != "" {
 			return d.refuse(s, errorf(FailedPrecondition, "export %s: a front-end is connected (%s) and would lose its disk; end it first, or delete with force", name, who))
 		}
 	}
@@ -298,6 +312,7 @@ func (d *Daemon) Delete(ctx context.Context, name string, force bool) error {
 			}
 		}
 		err := d.end(s)
+		d.registry.Forget(name)
 		d.sweep(&def)
 		if e := d.dir.Remove(name); e != nil { // the next start tries it again
 			d.o.Log.Error("an export is deleted, but its file is not", keyExport, name, "error", e)

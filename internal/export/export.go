@@ -5,8 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -29,12 +27,13 @@ type Export struct {
 
 	replaced bool // its claim outlives it; under the registry's lock
 
-	holder    *resume.Holder // keeps what a successor of this process needs; nil: nobody does
-	prefix    string         // of the names of it
-	heritage  heritage       // what a predecessor has left; the runner's
-	inherited []string       // the kinds of it, as it was
-	takeOver  *TakeOver      // the predecessor lives, and hands over; nil: not so
-	handing   atomic.Bool    // told to leave everything to the holder
+	holder   *resume.Holder // keeps what a successor of this process needs; nil: nobody does
+	prefix   string         // of the names of it
+	heritage heritage       // what a predecessor has left; the runner's
+	takeOver *TakeOver      // the predecessor lives, and hands over; nil: not so
+	handing  atomic.Bool    // told to leave everything to the holder
+	owes     atomic.Bool    // there is a session in the heritage
+	giveBack func(prefix string, h heritage)
 
 	state    state
 	session  atomic.Pointer[vhostuser.Session]
@@ -107,27 +106,17 @@ func (e *Export) end() error {
 		<-e.done
 		return nil
 	}
-	e.stop()
+	e.halt()
 	if e.started.CompareAndSwap(false, true) { // there is no runner, and there will be none
 		e.close(nil)
 	}
 	return e.Err()
 }
 
-// unkeep has the holder forget an export that has ended while its process goes on, and will not be resumed: a socket that is
-// kept listens, so that nobody could have its name.
-func (e *Export) unkeep() {
-	if e.holder == nil || e.handing.Load() {
-		return
-	}
-	if path := e.def.Socket.Path; path != "" && e.parts.socket == nil && slices.Contains(e.inherited, kindListen) {
-		// It was never ours to close, and listens until the holder has read the message.
-		if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
-			_ = os.Remove(path) // whoever listens there next says what is wrong
-		}
-	}
-	for _, kind := range append([]string{kindListen}, e.inherited...) {
-		_ = e.holder.Remove(e.prefix + kind) // a holder that is lost has been reported
+// halt tells the runner to end. One that hands over does that by itself, and must not be cut short in an answer to the front-end.
+func (e *Export) halt() {
+	if !e.handing.Load() {
+		e.stop()
 	}
 }
 
@@ -155,10 +144,19 @@ func (e *Export) close(err error) {
 		e.parts.socket.leave()
 		e.parts.socket = nil
 	}
+	_, listened := e.parts.socket.(*listener)
 	if closeErr := e.parts.close(); err == nil {
 		err = closeErr
 	}
-	e.heritage.close()        // of an export that has not come so far
+	if listened && e.holder != nil {
+		_ = e.holder.Remove(e.prefix + kindListen) // a holder that is lost has been reported
+	}
+	if e.takeOver == nil { // of an export that has not come so far
+		e.giveBack(e.prefix, e.heritage)
+	} else {
+		e.heritage.close()
+	}
+	e.owes.Store(false)
 	if e.takeOver.pending() { // last, so that the old process finds nobody in its way
 		e.takeOver.Abort()
 	}

@@ -139,7 +139,7 @@ func TestFailedHeirStartsAgain(t *testing.T) {
 		t.Fatal("it listens without an image")
 	}
 	must(t, r.End(e))
-	if got := kept(); got != "" {
+	if got := kept(); got != kindListen {
 		t.Fatalf("kept %q", got)
 	}
 	must(t, os.WriteFile(dir+"/disk.raw", make([]byte, mib), 0o600))

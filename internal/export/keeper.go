@@ -6,14 +6,12 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/crashpoint"
 	"github.com/vublk/vublk/internal/resume"
-	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/vhostuser"
 )
 
@@ -44,6 +42,7 @@ func (e *Export) encode(st *vhostuser.State) ([]byte, error) {
 // Names that descriptors have with the holder: vublk-EXPORT-KIND, with a hash of the export's name, because systemd
 // allows neither colons nor control characters nor more than 255 bytes (sd_pid_notify_with_fds(3)).
 const (
+	holderWord = "vublk-"
 	kindListen = "listen"
 	kindState  = "state-" // and which session of the export it is
 	kindFile   = "fd-"    // see fileKind
@@ -57,7 +56,7 @@ func fileKind(session string, id uint64) string {
 func holderPrefix(export string) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(export))
-	return fmt.Sprintf("vublk-%016x-", h.Sum64())
+	return fmt.Sprintf(holderWord+"%016x-", h.Sum64())
 }
 
 // keeper has the holder keep one session of an export. It implements vhostuser.Keeper; the session's goroutine calls that.
@@ -191,36 +190,6 @@ func (k *keeper) close() {
 	}
 }
 
-// heritage is what a predecessor of an export has left with the holder, by kind.
-type heritage map[string]*sys.FD
-
-// resumable finds the session that a predecessor had: the youngest, where a holder has not heard of the end of one before.
-func (h heritage) resumable() (session string, ok bool) {
-	for kind := range h {
-		if name, is := strings.CutPrefix(kind, kindState); is {
-			if !ok || len(name) > len(session) || len(name) == len(session) && name > session {
-				session = name
-			}
-			ok = true
-		}
-	}
-	return session, ok
-}
-
-// close lets go of it, and leaves it to the holder.
-func (h heritage) close() {
-	for _, f := range h {
-		_ = f.Close()
-	}
-}
-
-// take removes what is called kind from the heritage, nil: nothing is.
-func (h heritage) take(kind string) *sys.FD {
-	f := h[kind]
-	delete(h, kind)
-	return f
-}
-
 // errTooNew tells that a session's state is of a program that is newer than this one.
 var errTooNew = errors.New("its state is of a newer vublk than this one: start that one again")
 
@@ -273,4 +242,5 @@ func (e *Export) forget(k *keeper) {
 		}
 	}
 	e.heritage = nil
+	e.owes.Store(false)
 }

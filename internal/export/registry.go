@@ -40,9 +40,9 @@ type Registry struct {
 
 	mu      sync.Mutex
 	taking  map[string]*TakeOver // by export
-	kept    map[string]*sys.FD   // what no export has claimed
+	kept    map[string]*sys.FD   // what no export has claimed, or one that failed has given back
 	exports map[string]*Export   // by name
-	closed  bool
+	closed  bool                 // none is created any more
 }
 
 // NewRegistry starts the workers. An error is an *OptionError, or about the kernel: io_uring is missing or forbidden.
@@ -67,7 +67,7 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 		return nil, err
 	}
 	return &Registry{
-		pool: pool, log: o.Log, trace: o.Trace, holder: o.Holder, changed: o.Changed, exports: map[string]*Export{},
+		pool: pool, log: o.Log, trace: o.Trace, holder: o.Holder, changed: o.Changed, exports: map[string]*Export{}, kept: map[string]*sys.FD{},
 	}, nil
 }
 
@@ -90,7 +90,7 @@ func (r *Registry) Replace(e *Export, d Definition) (*Export, error) {
 	if err := e.end(); err != nil {
 		e.log.Error("an export that is replaced ended with an error", "error", err)
 	}
-	e.unkeep()
+	r.Forget(e.def.Name) // its session is not of this definition
 	return r.create(d, Given{}, e)
 }
 
@@ -127,21 +127,24 @@ func (r *Registry) create(d Definition, g Given, instead *Export) (*Export, erro
 	for name, f := range r.kept {
 		if kind, ok := strings.CutPrefix(name, e.prefix); ok {
 			e.heritage[kind] = f
-			e.inherited = append(e.inherited, kind)
 			delete(r.kept, name)
 		}
 	}
+	e.giveBack = r.takeBack
 	if t := r.taking[d.Name]; t != nil {
 		e.takeOver, e.heritage = t, t.kept
 		delete(r.taking, d.Name)
 	}
 	if err := e.checkHeritage(); err != nil {
-		e.heritage.close()
 		if e.takeOver != nil {
 			e.takeOver.Abort()
+		} else {
+			r.keepLocked(e.prefix, e.heritage)
 		}
 		return nil, errors.Wrapf(err, "export %s", d.Name)
 	}
+	_, owes := e.heritage.resumable()
+	e.owes.Store(owes)
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	r.exports[d.Name] = e
 	return e, nil
@@ -152,7 +155,9 @@ func (r *Registry) Inherit(kept map[string]*sys.FD) {
 	crashpoint.Reach("heritage-taken")
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.kept = kept
+	for name, f := range kept {
+		r.kept[name] = f
+	}
 }
 
 // TakeOver asks the processes that serve definitions to give them up to this one. Their guests wait from now on, until the
@@ -176,20 +181,12 @@ func (r *Registry) TakeOver(definitions []Definition) error {
 	return nil
 }
 
-// Disown gives up what a predecessor has left and no export has claimed: connections of exports that are no longer served.
-func (r *Registry) Disown() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for name, f := range r.kept {
-		r.log.Warn("nothing is served any more that a descriptor was kept for: it is closed", "name", name)
-		_ = f.Close()
-		_ = r.holder.Remove(name) // a holder that is lost has been reported
-	}
-	r.kept = nil
-}
-
-// HandOver ends all exports and leaves what is theirs to the holder. Done of each tells when it has ended.
+// HandOver ends all exports and leaves what is theirs to the holder. Done of each tells when it has ended. None is created any
+// more: its session would end with this process.
 func (r *Registry) HandOver() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
 	for _, e := range r.List() {
 		e.HandOver()
 	}
@@ -221,9 +218,7 @@ func (r *Registry) Remove(name string) error {
 
 // End is Remove for an export that the caller has. Nil when it has ended before.
 func (r *Registry) End(e *Export) error {
-	err := r.remove(e)
-	e.unkeep()
-	return err
+	return r.remove(e)
 }
 
 func (r *Registry) remove(e *Export) error {
@@ -245,10 +240,12 @@ func (r *Registry) Close() error {
 		t.Abort()
 	}
 	r.taking = nil
+	heritage(r.kept).close() // the holder still has it
+	r.kept = map[string]*sys.FD{}
 	r.mu.Unlock()
 	list := r.List()
 	for _, e := range list {
-		e.stop()
+		e.halt()
 	}
 	var first error
 	for _, e := range list {
