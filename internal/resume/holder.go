@@ -33,6 +33,8 @@ type Holder struct {
 	sock       *sys.FD
 	supervised bool
 
+	awaited sync.RWMutex // held to read while AwaitHandOver uses the socket
+
 	mu   sync.Mutex
 	lost error // why nothing is kept any more
 }
@@ -71,7 +73,9 @@ func (h *Holder) Close() error {
 	if h == nil {
 		return nil
 	}
-	_ = unix.Shutdown(h.sock.Int(), unix.SHUT_RD) // wakes AwaitHandOver; a socket that is no stream may refuse
+	_ = unix.Shutdown(h.sock.Int(), unix.SHUT_RD) // wakes AwaitHandOver
+	h.awaited.Lock()
+	defer h.awaited.Unlock()
 	return h.sock.Close()
 }
 
@@ -228,6 +232,8 @@ func inheritListenFDs(kept map[string]*sys.FD) error {
 // AwaitHandOver returns nil when the supervisor wants this process to leave everything to it, and an error when the
 // supervisor has died. With systemd it blocks for ever: call it in a goroutine of its own, which Close ends.
 func (h *Holder) AwaitHandOver() error {
+	h.awaited.RLock()
+	defer h.awaited.RUnlock()
 	for {
 		m, err := Receive(h.sock.Int())
 		if err == nil && len(m.Fields) == 0 {
