@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pkg/errors"
-
 	"github.com/vublk/vublk/internal/leaktest"
 	"github.com/vublk/vublk/test/e2e/guest"
 )
@@ -23,14 +21,9 @@ var lab struct{ vublk, client string }
 func TestMain(m *testing.M) { leaktest.MainAfter(m, prepare) }
 
 func prepare() error {
-	repo, err := guest.RepoRoot()
+	repo, err := guest.Setup()
 	if err != nil {
 		return err
-	}
-	setup := exec.Command(filepath.Join(repo, ".ci", "setup"))
-	setup.Stdout, setup.Stderr = os.Stderr, os.Stderr
-	if err := setup.Run(); err != nil {
-		return errors.Wrap(err, ".ci/setup")
 	}
 	if lab.vublk, err = guest.BuildVublk(); err != nil {
 		return err

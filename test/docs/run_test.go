@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pkg/errors"
-
 	"github.com/vublk/vublk/internal/leaktest"
 	"github.com/vublk/vublk/test/e2e/guest"
 )
@@ -26,13 +24,8 @@ var lab struct {
 
 func TestMain(m *testing.M) {
 	leaktest.MainAfter(m, func() (err error) {
-		if lab.repo, err = guest.RepoRoot(); err != nil {
+		if lab.repo, err = guest.Setup(); err != nil {
 			return err
-		}
-		setup := exec.Command(filepath.Join(lab.repo, ".ci", "setup"))
-		setup.Stdout, setup.Stderr = os.Stderr, os.Stderr
-		if err := setup.Run(); err != nil {
-			return errors.Wrap(err, ".ci/setup")
 		}
 		if lab.other, err = guest.BuildHere("vhost-user-blk", "./cmd/vhost-user-blk"); err != nil {
 			return err

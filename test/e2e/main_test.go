@@ -1,10 +1,7 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,14 +21,9 @@ var lab struct {
 func TestMain(m *testing.M) { leaktest.MainAfter(m, prepare) }
 
 func prepare() error {
-	repo, err := guest.RepoRoot()
+	repo, err := guest.Setup()
 	if err != nil {
 		return err
-	}
-	setup := exec.Command(filepath.Join(repo, ".ci", "setup"))
-	setup.Stdout, setup.Stderr = os.Stderr, os.Stderr
-	if err := setup.Run(); err != nil {
-		return fmt.Errorf(".ci/setup: %w", err)
 	}
 	if lab.kernel, err = guest.FindKernel(repo); err != nil {
 		return err

@@ -40,10 +40,8 @@ func prepare() error {
 	if os.Getenv(inRoom) != "" {
 		return errors.Wrap(os.Setenv("PATH", bin+":"+os.Getenv("PATH")), "PATH")
 	}
-	setup := exec.Command(filepath.Join(lab.repo, ".ci", "setup"))
-	setup.Stdout, setup.Stderr = os.Stderr, os.Stderr
-	if err := setup.Run(); err != nil {
-		return errors.Wrap(err, ".ci/setup")
+	if _, err := guest.Setup(); err != nil {
+		return err
 	}
 	for _, build := range []func() (string, error){guest.BuildVublk, guest.BuildScribe} {
 		if _, err := build(); err != nil {

@@ -1,12 +1,7 @@
 package systemd
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-
-	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/leaktest"
 	"github.com/vublk/vublk/test/e2e/guest"
@@ -24,13 +19,8 @@ func TestMain(m *testing.M) { leaktest.MainAfter(m, prepare) }
 
 func prepare() error {
 	var err error
-	if lab.repo, err = guest.RepoRoot(); err != nil {
+	if lab.repo, err = guest.Setup(); err != nil {
 		return err
-	}
-	setup := exec.Command(filepath.Join(lab.repo, ".ci", "setup"))
-	setup.Stdout, setup.Stderr = os.Stderr, os.Stderr
-	if err := setup.Run(); err != nil {
-		return errors.Wrap(err, ".ci/setup")
 	}
 	if lab.kernel, err = guest.FindKernel(lab.repo); err != nil {
 		return err

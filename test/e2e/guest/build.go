@@ -8,6 +8,16 @@ import (
 	"github.com/pkg/errors"
 )
 
+// Setup installs what tests with guests need, as make does, and returns the repository's root.
+func Setup() (repo string, err error) {
+	if repo, err = RepoRoot(); err != nil {
+		return "", err
+	}
+	setup := exec.Command(filepath.Join(repo, ".ci", "setup"))
+	setup.Stdout, setup.Stderr = os.Stderr, os.Stderr
+	return repo, errors.Wrap(setup.Run(), ".ci/setup")
+}
+
 // BuildVublk builds the program as BuildHere does.
 func BuildVublk() (string, error) { return BuildHere("vublk", "./cmd/vublk") }
 
