@@ -29,6 +29,18 @@ var (
 // and another file in the place of the one that was opened; ErrNotServing and ErrFixedSize say that there was nothing to
 // look at. Any goroutine may call it.
 func (e *Export) Resize(force bool) (Resized, error) {
+	return e.resized(func(s *sizer) (Resized, error) { return s.look(force) })
+}
+
+// SetSize makes the image that long, in bytes, and gives that size to the guest as Resize does; shrink says that it may be
+// smaller than now. Only a regular file that is ours can be made longer or shorter. After an error it has the size it had, if
+// that could be given back. Any goroutine may call it.
+func (e *Export) SetSize(size int64, shrink bool) (Resized, error) {
+	return e.resized(func(s *sizer) (Resized, error) { return s.set(size, shrink) })
+}
+
+// resized has the size looked at, and tells the front-end when it has changed.
+func (e *Export) resized(look func(*sizer) (Resized, error)) (Resized, error) {
 	select {
 	case <-e.ready:
 	default:
@@ -40,29 +52,7 @@ func (e *Export) Resize(force bool) (Resized, error) {
 	case e.parts.sizes == nil:
 		return Resized{Old: e.parts.info.Size, New: e.parts.info.Size}, ErrFixedSize
 	}
-	r, err := e.parts.sizes.look(force)
-	if err == nil && r.Changed() {
-		e.configChanged()
-	}
-	return r, err
-}
-
-// SetSize makes the image that long, in bytes, and gives that size to the guest as Resize does; shrink says that it may be
-// smaller than now. Only a regular file that is ours can be made longer or shorter. After an error it has the size it had, if
-// that could be given back. Any goroutine may call it.
-func (e *Export) SetSize(size int64, shrink bool) (Resized, error) {
-	select {
-	case <-e.ready:
-	default:
-		return Resized{}, ErrNotServing
-	}
-	switch {
-	case !e.listened:
-		return Resized{}, ErrNotServing
-	case e.parts.gate == nil:
-		return Resized{Old: e.parts.info.Size, New: e.parts.info.Size}, ErrFixedSize
-	}
-	r, err := e.parts.gate.sizes.set(size, shrink)
+	r, err := look(e.parts.sizes)
 	if err == nil && r.Changed() {
 		e.configChanged()
 	}
@@ -118,6 +108,11 @@ func (s *sizer) set(size int64, shrink bool) (Resized, error) {
 	if s.closed {
 		s.mu.Unlock()
 		return Resized{}, ErrNotServing
+	}
+	if s.file == nil {
+		s.mu.Unlock()
+		size := s.device.Capacity()
+		return Resized{Old: size, New: size}, ErrFixedSize
 	}
 	before, err := s.file.Truncate(size, shrink)
 	s.mu.Unlock()
