@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
+	"github.com/vublk/vublk/internal/daemon"
 	"github.com/vublk/vublk/internal/export"
 )
 
@@ -90,9 +91,6 @@ func physical(d export.DeviceDefinition) *uint32 {
 	return proto.Uint32(d.PhysicalBlockSize)
 }
 
-// forEver are the options that Update does not change.
-var forEver = []string{"name", "socket-path", "connect", "blk-file", "store", "fd"}
-
 // optionsOf turns the names of fields into the keys of options.
 func optionsOf(fields map[string]string) (map[string]string, error) {
 	if len(fields) == 0 {
@@ -100,7 +98,7 @@ func optionsOf(fields map[string]string) (map[string]string, error) {
 	}
 	var known []string
 	for _, o := range export.Options() {
-		if !slices.Contains(forEver, o.Key) {
+		if !daemon.Stays(o.Key) {
 			known = append(known, field(o.Key))
 		}
 	}
@@ -108,7 +106,7 @@ func optionsOf(fields map[string]string) (map[string]string, error) {
 	for name, value := range fields {
 		key := strings.ReplaceAll(name, "_", "-")
 		switch {
-		case slices.Contains(forEver, key) && key != "fd":
+		case daemon.Stays(key) && key != "fd":
 			return nil, &export.OptionError{
 				Option: "options." + name, Value: value, Reason: "it is what the export is, and stays", Remedy: "create another export",
 			}

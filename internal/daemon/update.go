@@ -14,6 +14,9 @@ import (
 // forEver are the options that make an export what it is.
 var forEver = []string{"name", "socket-path", "fd", "connect", "blk-file", "store"}
 
+// Stays tells whether the option called key makes an export what it is, so that Update does not change it.
+func Stays(key string) bool { return slices.Contains(forEver, key) }
+
 // quiet are those that no front-end has read: they take effect the next time that the image is opened.
 var quiet = []string{"lock-timeout", "incoming"}
 
@@ -38,7 +41,7 @@ func (d *Daemon) Update(ctx context.Context, name string, options map[string]str
 				name, strings.Join(slices.Sorted(maps.Keys(options)), ", "), who))
 		}
 	}
-	err = d.run(ctx, s, func() error {
+	return d.answer(ctx, s, func() error {
 		switch {
 		case anew && e != nil:
 			return d.replace(ctx, s, before, now)
@@ -55,24 +58,20 @@ func (d *Daemon) Update(ctx context.Context, name string, options map[string]str
 		d.tell(EventUpdated, s, "its definition was changed")
 		return nil
 	})
-	if err != nil {
-		return Status{}, err
-	}
-	return s.status(), nil
 }
 
 // changed is a definition with other options.
 func changed(def export.Definition, options map[string]string) (export.Definition, error) {
 	known := map[string]export.Option{}
 	for _, o := range export.Options() {
-		if !slices.Contains(forEver, o.Key) {
+		if !Stays(o.Key) {
 			known[o.Key] = o
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(options)) {
 		o, ok := known[key]
 		switch {
-		case slices.Contains(forEver, key):
+		case Stays(key):
 			return def, &export.OptionError{Option: key, Value: options[key], Reason: "it is what the export is, and stays", Remedy: "create another export"}
 		case !ok:
 			return def, &export.OptionError{
