@@ -86,17 +86,16 @@ func (d *Daemon) Open(dir *statedir.Dir, registry *export.Registry) error {
 		d.o.Log.Error("a definition is damaged and is not served; look at the file, mend it, or remove it", "file", b.File, "error", b.Err)
 		d.setAside = append(d.setAside, b.File)
 	}
-	var served []string
-	for _, s := range d.sorted("") {
-		if !s.drained {
-			served = append(served, s.def.Name)
-		}
-	}
-	d.registry.Disown(served...)
+	var served []*slot
+	var names []string
 	for _, s := range d.sorted("") {
 		if s.launching {
-			d.launch(s)
+			served, names = append(served, s), append(names, s.def.Name)
 		}
+	}
+	d.registry.Disown(names...)
+	for _, s := range served {
+		d.launch(s)
 	}
 	for _, def := range deleted {
 		d.bury(&def)
@@ -302,8 +301,9 @@ func (d *Daemon) Stats() ([]Stats, []blk.WorkerStats) {
 		if !s.isMade() {
 			continue
 		}
-		one := Stats{Stats: export.Stats{Name: s.definition().Name}, State: s.status().State}
-		if e := s.present(); e != nil {
+		st, _, e := s.state()
+		one := Stats{Stats: export.Stats{Name: s.definition().Name}, State: st}
+		if e != nil {
 			one.Stats = e.Stats()
 		}
 		all = append(all, one)
@@ -337,7 +337,7 @@ func (d *Daemon) Unserved() (names []string) {
 		return []string{"(the definitions are not read yet)"}
 	}
 	for _, s := range d.sorted("") {
-		if st := s.status().State; s.isMade() && (st == Failed || st == Created || st == WaitingForLock) {
+		if st, _, _ := s.state(); s.isMade() && (st == Failed || st == Created || st == WaitingForLock) {
 			names = append(names, s.definition().Name)
 		}
 	}

@@ -75,7 +75,7 @@ func (h *hub) publish(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.subs {
-		if len(s.names) > 0 && e.Name != "" && !slices.Contains(s.names, e.Name) || len(s.names) > 0 && e.Name == "" {
+		if len(s.names) > 0 && (e.Name == "" || !slices.Contains(s.names, e.Name)) {
 			continue
 		}
 		select {

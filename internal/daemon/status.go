@@ -43,37 +43,12 @@ type Status struct {
 
 // status looks at an export. It waits for nobody.
 func (s *slot) status() Status {
-	s.mu.Lock()
-	st := Status{Definition: s.def, State: Failed, Error: s.failure}
-	e, drained, ending, launching := s.export, s.drained, s.ending, s.launching
-	s.mu.Unlock()
-	switch {
-	case ending && (e == nil || e.State() == export.Closed): // or another takes its place
-		st.State, st.Error = Draining, ""
-	case launching:
-		st.State = Created
-	case e == nil && drained:
-		st.State, st.Error = Drained, ""
-	case e != nil:
-		s.lookAt(e, &st)
+	state, failure, e := s.state()
+	st := Status{Definition: s.definition(), State: state, Error: failure}
+	if e == nil {
+		return st
 	}
-	return st
-}
-
-func (s *slot) lookAt(e *export.Export, st *Status) {
-	st.State = states[e.State()]
-	if st.State == Failed { // it has ended by itself
-		st.Error = "ended"
-		select {
-		case <-e.Done():
-			if err := e.Err(); err != nil {
-				st.Error = err.Error()
-			}
-		default: // almost
-		}
-		return
-	}
-	st.Error, st.Capacity, st.FrontEnd, st.FlushError = "", e.Capacity(), e.FrontEnd(), e.FlushFailed()
+	st.Capacity, st.FrontEnd, st.FlushError = e.Capacity(), e.FrontEnd(), e.FlushFailed()
 	counted := e.Stats()
 	st.Resumes = counted.Resumes
 	for _, q := range counted.Device.Queues {
@@ -84,4 +59,39 @@ func (s *slot) lookAt(e *export.Export, st *Status) {
 			}
 		}
 	}
+	return st
+}
+
+// state is status without what the workers are asked for. It returns the export if it is open, or is about to be.
+func (s *slot) state() (st State, failure string, e *export.Export) {
+	s.mu.Lock()
+	failure, e = s.failure, s.export
+	drained, ending, launching := s.drained, s.ending, s.launching
+	s.mu.Unlock()
+	switch {
+	case ending && (e == nil || e.State() == export.Closed): // or another takes its place
+		return Draining, "", nil
+	case launching:
+		return Created, failure, nil
+	case e == nil && drained:
+		return Drained, "", nil
+	case e == nil:
+		return Failed, failure, nil
+	}
+	if st = states[e.State()]; st == Failed {
+		return st, whyEnded(e), nil
+	}
+	return st, "", e
+}
+
+// whyEnded is why an export has ended that nobody has told to.
+func whyEnded(e *export.Export) string {
+	select {
+	case <-e.Done():
+		if err := e.Err(); err != nil {
+			return err.Error()
+		}
+	default: // almost
+	}
+	return "ended"
 }

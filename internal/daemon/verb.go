@@ -72,6 +72,14 @@ func (d *Daemon) run(ctx context.Context, s *slot, work func() error) error {
 	}
 }
 
+// answer is run for verbs that answer with what the export is afterwards.
+func (d *Daemon) answer(ctx context.Context, s *slot, work func() error) (Status, error) {
+	if err := d.run(ctx, s, work); err != nil {
+		return Status{}, err
+	}
+	return s.status(), nil
+}
+
 // refuse leaves the slot and passes err on.
 func (d *Daemon) refuse(s *slot, err error) error {
 	s.leave()
@@ -146,7 +154,8 @@ func (d *Daemon) frontEnd(s *slot) string {
 
 // tell publishes what became of an export.
 func (d *Daemon) tell(kind EventKind, s *slot, message string) {
-	d.hub.publish(Event{Name: s.definition().Name, Kind: kind, State: s.status().State, Message: message})
+	st, _, _ := s.state()
+	d.hub.publish(Event{Name: s.definition().Name, Kind: kind, State: st, Message: message})
 }
 
 // Create serves a new export and keeps its definition. With a size it makes the image when there is no file.
@@ -170,17 +179,13 @@ func (d *Daemon) Create(ctx context.Context, def export.Definition, createSize i
 	if !d.reserve(s) {
 		return Status{}, d.refuse(s, errorf(AlreadyExists, "name=%s: an export has this name already; take another, or delete that one", def.Name))
 	}
-	err := d.run(ctx, s, func() error {
+	return d.answer(ctx, s, func() error {
 		err := d.create(ctx, s, createSize)
 		if err != nil {
 			d.forget(s)
 		}
 		return err
 	})
-	if err != nil {
-		return Status{}, err
-	}
-	return s.status(), nil
 }
 
 // reserve takes a name for a new slot, unless another has it.
@@ -237,7 +242,7 @@ func (d *Daemon) Drain(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	err = d.run(ctx, s, func() error {
+	return d.answer(ctx, s, func() error {
 		def := s.definition()
 		if err := d.write(&def, true); err != nil {
 			return err
@@ -252,10 +257,6 @@ func (d *Daemon) Drain(ctx context.Context, name string) (Status, error) {
 		d.tell(EventState, s, "it is drained now")
 		return nil
 	})
-	if err != nil {
-		return Status{}, err
-	}
-	return s.status(), nil
 }
 
 // Start serves an export that is out of service.
@@ -264,7 +265,7 @@ func (d *Daemon) Start(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	err = d.run(ctx, s, func() error {
+	return d.answer(ctx, s, func() error {
 		if s.present() != nil {
 			return nil
 		}
@@ -287,10 +288,6 @@ func (d *Daemon) Start(ctx context.Context, name string) (Status, error) {
 		d.tell(EventState, s, "it is served again")
 		return nil
 	})
-	if err != nil {
-		return Status{}, err
-	}
-	return s.status(), nil
 }
 
 // Delete ends an export and forgets its definition. An error about its last flush comes after that.
