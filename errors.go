@@ -1,8 +1,6 @@
 package vublk
 
 import (
-	"strings"
-
 	"github.com/pkg/errors"
 
 	"github.com/vublk/vublk/internal/export"
@@ -25,16 +23,7 @@ type OptionError struct {
 
 // Error is one line.
 func (e *OptionError) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Option)
-	if e.Value != "" {
-		b.WriteString("=" + e.Value)
-	}
-	b.WriteString(": " + e.Reason)
-	if e.Remedy != "" {
-		b.WriteString("; " + e.Remedy)
-	}
-	return b.String()
+	return (&export.OptionError{Option: e.Option, Value: e.Value, Reason: e.Reason, Remedy: e.Remedy}).Error()
 }
 
 // fields are the Go names of what the command line calls otherwise.
