@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
+	"github.com/vublk/vublk/internal/top"
 )
 
 const statsLong = `Shows what a daemon has counted: requests, bytes, errors and latencies by kind of request, for each export, and what its
@@ -114,7 +115,7 @@ func queueRows(name, state, index string, q *vublkv1.QueueStats) (rows [][]strin
 		}
 		rows = append(rows, []string{
 			name, state, index, inFlight, k.name, fmt.Sprint(k.op.GetRequests()), bytesText(k.op.GetBytes()), fmt.Sprint(k.op.GetErrors()),
-			fmt.Sprint(k.op.GetUnsupported()), quantile(k.op.GetLatency(), 50), quantile(k.op.GetLatency(), 99),
+			fmt.Sprint(k.op.GetUnsupported()), quantile(k.op.GetLatency(), 0.5), quantile(k.op.GetLatency(), 0.99),
 		})
 	}
 	if rows == nil && index == "all" {
@@ -123,20 +124,10 @@ func queueRows(name, state, index string, q *vublkv1.QueueStats) (rows [][]strin
 	return rows
 }
 
-// quantile is what percent of the values do not exceed.
-func quantile(h *vublkv1.Histogram, percent uint64) string {
-	var all uint64
-	for _, n := range h.GetCounts() {
-		all += n
-	}
-	if all == 0 || len(h.GetBoundsNs()) != len(h.GetCounts()) {
-		return "-"
-	}
-	rank, seen := (all*percent+99)/100, uint64(0)
-	for i, n := range h.GetCounts() {
-		if seen += n; seen >= rank {
-			return span(h.GetBoundsNs()[i])
-		}
+// quantile is what the part q of the values does not exceed, if there are any.
+func quantile(h *vublkv1.Histogram, q float64) string {
+	if d := top.Quantile(h, q); d > 0 {
+		return span(uint64(d))
 	}
 	return "-"
 }

@@ -262,8 +262,7 @@ func (s *daemonProcess) finishOthers(settled <-chan struct{}) error {
 // stop is process.stop; the verbs end first.
 func (s *daemonProcess) stop(sig os.Signal) {
 	s.daemon.End()
-	s.process.stop(sig)
-	s.handed = s.holder != nil && !s.holder.Supervised() && s.holder.Lost() == nil
+	s.handed = s.process.stop(sig)
 }
 
 // wait returns on a signal, or when the supervisor wants everything.

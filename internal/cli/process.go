@@ -146,16 +146,18 @@ func (p *process) tell(fields ...string) { _ = p.holder.Notify(fields...) }
 var errStopped = errors.New("stopped by a signal")
 
 // stop begins the end that a signal asks for. Under systemd, which stays when this process goes, the sessions are left in its
-// store: it may be about to start a successor (systemctl restart), and when it is not it closes them itself.
-func (p *process) stop(sig os.Signal) {
+// store: it may be about to start a successor (systemctl restart), and when it is not it closes them itself. It tells whether
+// they are.
+func (p *process) stop(sig os.Signal) (stay bool) {
 	p.stopped = time.Now()
 	p.tell(resume.FieldStopping + "=1")
 	if p.holder != nil && !p.holder.Supervised() && p.holder.Lost() == nil {
 		p.log.Info("stopping: requests in flight end, then everything is flushed; sessions and sockets stay with systemd", "signal", sig.String())
 		p.registry.HandOver()
-		return
+		return true
 	}
 	p.log.Info("stopping: requests in flight end, then everything is flushed", "signal", sig.String())
+	return false
 }
 
 // leave does what the supervisor wants: it gets everything.

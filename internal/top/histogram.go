@@ -1,7 +1,9 @@
 package top
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
 )
@@ -32,21 +34,28 @@ func (t *histogram) add(h, before *vublkv1.Histogram) {
 	t.sum += h.GetSumNs() - before.GetSumNs()
 }
 
-// quantile returns the upper bound of the bucket that the q-th part of all values ends in, in nanoseconds; 0: there are no
-// values.
-func (t *histogram) quantile(q float64) uint64 {
+// Quantile is what the part q of a histogram's values, from 0 to 1, does not exceed: see blk.Histogram.Quantile, which reads
+// its like in the process that counts. It is 0 where there are no values.
+func Quantile(h *vublkv1.Histogram, q float64) time.Duration {
+	var all histogram
+	all.add(h, nil)
+	return all.quantile(q)
+}
+
+// quantile is Quantile of what was added.
+func (t *histogram) quantile(q float64) time.Duration {
 	bounds := make([]uint64, 0, len(t.counts))
 	for bound := range t.counts {
 		bounds = append(bounds, bound)
 	}
 	slices.Sort(bounds)
-	left := uint64(q * float64(t.n))
+	rank := max(uint64(math.Ceil(q*float64(t.n))), 1)
 	for _, bound := range bounds {
 		n := t.counts[bound]
-		if n > left {
-			return bound
+		if n >= rank {
+			return time.Duration(min(bound, math.MaxInt64))
 		}
-		left -= n
+		rank -= n
 	}
 	return 0
 }

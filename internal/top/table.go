@@ -62,7 +62,7 @@ func NewTable(before, after *vublkv1.StatsResponse) (Table, bool) {
 		t.Rows = append(t.Rows, row)
 		t.Total.sum(&row)
 	}
-	t.Total.P50, t.Total.P99 = time.Duration(all.quantile(0.5)), time.Duration(all.quantile(0.99))
+	t.Total.P50, t.Total.P99 = all.quantile(0.5), all.quantile(0.99)
 	if n := t.Total.IOPS * span.Seconds(); n > 0 {
 		t.Total.CPU = time.Duration(cost / n)
 	}
@@ -95,7 +95,7 @@ func newRow(e, before *vublkv1.ExportStats, span time.Duration, latency *histogr
 	seconds := span.Seconds()
 	r.IOPS, r.Errors = float64(n)/seconds, float64(errs)/seconds
 	r.Read, r.Write = float64(bytes[0])/seconds, float64(bytes[1])/seconds
-	r.P50, r.P99 = time.Duration(latency.quantile(0.5)), time.Duration(latency.quantile(0.99))
+	r.P50, r.P99 = latency.quantile(0.5), latency.quantile(0.99)
 	r.Depth = float64(latency.sum) / float64(span) // Little's law
 	if r.Depth == 0 {
 		r.Depth = float64(e.GetTotal().GetInFlight()) // none of them has ended
