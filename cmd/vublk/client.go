@@ -59,7 +59,7 @@ const daemonGroup = "Daemon"
 func addDaemonOption(flags *pflag.FlagSet) *clientOptions {
 	o := &clientOptions{}
 	socket := daemonSocket()
-	flags.VarP((*socketValue)(&o.socket), "daemon", "", "the daemon's control socket; "+daemonVariable+" sets the default")
+	flags.Var(textFlag("SOCKET", &o.socket), "daemon", "the daemon's control socket; "+daemonVariable+" sets the default")
 	f := flags.Lookup("daemon")
 	f.DefValue, o.socket = socket, socket
 	cli.Group(flags, daemonGroup, "daemon")
@@ -160,13 +160,7 @@ func asOptions(message string) string {
 	return dashed("", settingAtFirst, dashed("--", fieldAtFirst, message))
 }
 
-// socketValue and durationValue are flags whose help says what they take.
-type socketValue string
-
-func (v *socketValue) String() string     { return string(*v) }
-func (v *socketValue) Type() string       { return "SOCKET" }
-func (v *socketValue) Set(s string) error { *v = socketValue(s); return nil }
-
+// durationValue is a flag whose help says what it takes.
 type durationValue time.Duration
 
 func (v *durationValue) String() string {

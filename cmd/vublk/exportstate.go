@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/containerd/ttrpc"
 	"github.com/pkg/errors"
@@ -32,7 +31,7 @@ func eachName(o *clientOptions, cmd *cobra.Command, names []string, do func(cont
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", printable(name), said)
 				err = errors.Wrap(err, "write")
 			case len(names) > 1 && ctx.Err() == nil:
-				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", printable(name), strings.Join(strings.Fields(o.explain(err).Error()), " "))
+				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", printable(name), inOneLine(o.explain(err)))
 			}
 			if err != nil {
 				failures++

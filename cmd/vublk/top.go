@@ -9,7 +9,6 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/pkg/errors"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
 	"github.com/vublk/vublk/internal/cli"
@@ -46,7 +45,7 @@ func topCommand() *cobra.Command {
 		if once {
 			count = 1
 		}
-		if count > 0 || !term.IsTerminal(int(os.Stdout.Fd())) {
+		if count > 0 || !isTerminal(os.Stdout) {
 			return o.call(cmd.Context(), func(ctx context.Context, c *client) error {
 				return writeTables(ctx, c, r, max(count, 1), sortBy.String(), cmd)
 			})
@@ -93,7 +92,7 @@ func (o *clientOptions) screen(cmd *cobra.Command, r *vublkv1.WatchStatsRequest,
 	go func() {
 		defer close(fed)
 		for {
-			p.Send(top.Sample{Err: oneLined(o.explain(feed(ctx, c, r, p)))})
+			p.Send(top.Sample{Err: errors.New(inOneLine(o.explain(feed(ctx, c, r, p))))})
 			for c = nil; c == nil; c, _ = o.dial(ctx) {
 				select {
 				case <-ctx.Done():
@@ -125,6 +124,5 @@ func feed(ctx context.Context, c *client, r *vublkv1.WatchStatsRequest, p *tea.P
 	return err
 }
 
-func oneLined(err error) error {
-	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
-}
+// inOneLine is err without line breaks.
+func inOneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
