@@ -110,7 +110,10 @@ func (e *Export) end() error {
 	if e.started.CompareAndSwap(false, true) { // there is no runner, and there will be none
 		e.close(nil)
 	}
-	return e.Err()
+	if err := e.Err(); e.listened {
+		return err
+	}
+	return nil // it was about to end of what kept it from listening
 }
 
 // halt tells the runner to end. One that hands over does that by itself, and must not be cut short in an answer to the front-end.

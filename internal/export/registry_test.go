@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/blk"
@@ -245,6 +246,29 @@ func TestRemoveForgetsAtTheEnd(t *testing.T) {
 	}
 	if err := <-closed; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestEndOfWhatNeverListened: an image that is not there loses nothing, also when it is looked for at that moment.
+func TestEndOfWhatNeverListened(t *testing.T) {
+	for _, listened := range []bool{false, true} {
+		r := newRegistry(t)
+		e, err := r.Create(define(t, "store=mem:1M,socket-path="+filepath.Join(t.TempDir(), "disk.sock")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.started.Store(true) // this test is the runner
+		ended := make(chan error, 1)
+		go func() { ended <- r.End(e) }()
+		<-e.ctx.Done()
+		if listened {
+			e.listened = true
+			close(e.ready)
+		}
+		e.close(errors.New("not as it should be"))
+		if err := <-ended; (err != nil) != listened {
+			t.Errorf("listened: %v: error %v", listened, err)
+		}
 	}
 }
 
