@@ -83,7 +83,11 @@ func (d *Daemon) Open(dir *statedir.Dir, registry *export.Registry) error {
 	d.opened = true
 	d.mu.Unlock()
 	for _, b := range bad {
-		d.o.Log.Error("a definition is damaged and is not served; look at the file, mend it, or remove it", "file", b.File, "error", b.Err)
+		said := "a definition is damaged and is not served; look at the file, mend it, or remove it"
+		if errors.Is(b.Err, statedir.ErrTooNew) {
+			said = "a definition is not served; it stays as it is for the newer vublk that wrote it"
+		}
+		d.o.Log.Error(said, "file", b.File, "error", b.Err)
 		d.setAside = append(d.setAside, b.File)
 	}
 	var served []*slot
@@ -114,6 +118,13 @@ func (d *Daemon) bury(def *export.Definition) {
 func decode(v statedir.Value) (r record, def export.Definition, err error) {
 	if err := json.Unmarshal(v.JSON, &r); err != nil {
 		return r, def, errors.Wrap(err, "it is not an export's record")
+	}
+	var head struct {
+		Version int `json:"version"`
+	}
+	// Before the rest, which may hold what only the newer program knows.
+	if err := json.Unmarshal(r.Definition, &head); err == nil && head.Version > export.DefinitionVersion {
+		return r, def, errors.Wrapf(statedir.ErrTooNew, "definition version %d, this one reads %d", head.Version, export.DefinitionVersion)
 	}
 	if def, err = export.Decode(r.Definition); err != nil {
 		return r, def, err

@@ -24,7 +24,8 @@ type Dir struct {
 	lock *os.File
 	self *os.File // to have its entries on the disk
 
-	mu sync.Mutex // one writer at a time: they may have the same name
+	mu    sync.Mutex      // one writer at a time: they may have the same name
+	newer map[string]bool // files that wait for a newer program
 }
 
 // Value is what is kept under a name, as JSON.
@@ -201,17 +202,22 @@ func (d *Dir) read(file string) (Value, error) {
 	return Value{Name: c.Name, JSON: c.Value}, nil
 }
 
-// SetAside is for a value that was read, and means nothing to the caller because of err.
+// SetAside is for a value that was read, and means nothing to the caller because of err, which may be ErrTooNew.
 func (d *Dir) SetAside(name string, err error) Damage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.setAside(fileName(name), err)
 }
 
-// setAside gives a damaged file another name, if that can be done. What is not damaged but too new keeps its name.
+// setAside gives a damaged file another name, if that can be done. What is not damaged but too new keeps its name, and Put does
+// not write over it.
 func (d *Dir) setAside(file string, err error) Damage {
 	path := filepath.Join(d.path, file)
-	if errors.Is(err, errTooNew) {
+	if errors.Is(err, ErrTooNew) {
+		if d.newer == nil {
+			d.newer = map[string]bool{}
+		}
+		d.newer[file] = true
 		return Damage{File: path, Err: err}
 	}
 	for n := 1; n < 1000; n++ {
@@ -268,6 +274,9 @@ func (d *Dir) Put(name string, value any) error {
 		return err
 	}
 	path, fresh := filepath.Join(d.path, fileName(name)), filepath.Join(d.path, temporary+escape(name))
+	if d.newer[fileName(name)] {
+		return errors.Wrapf(ErrTooNew, "%s is there, and not read: start that one again, or move the file away and restart this one", path)
+	}
 	if err := writeFile(fresh, b); err != nil {
 		_ = os.Remove(fresh)
 		return errors.Wrapf(err, "write to the state directory %s", d.path)

@@ -174,7 +174,23 @@ func TestTooNewKeepsItsName(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, bad := reopen(t, d)
-	if len(got) != 0 || len(bad) != 1 || bad[0].File != file || !errors.Is(bad[0].Err, errTooNew) {
+	if len(got) != 0 || len(bad) != 1 || bad[0].File != file || !errors.Is(bad[0].Err, ErrTooNew) {
+		t.Errorf("values %v, damage %v", got, bad)
+	}
+}
+
+// TestTooNewIsNotWrittenOver also when only the caller can tell.
+func TestTooNewIsNotWrittenOver(t *testing.T) {
+	d := open(t, t.TempDir())
+	put(t, d, "vm", "of the future")
+	if bad := d.SetAside("vm", errors.Wrap(ErrTooNew, "version 2")); bad.File != filepath.Join(d.Path(), "vm.export") {
+		t.Errorf("it is %v now", bad)
+	}
+	if err := d.Put("vm", 1); !errors.Is(err, ErrTooNew) {
+		t.Errorf("written over: %v", err)
+	}
+	put(t, d, "other", 1)
+	if got, bad := reopen(t, d); got["vm"] != `"of the future"` || len(bad) != 0 {
 		t.Errorf("values %v, damage %v", got, bad)
 	}
 }

@@ -43,8 +43,8 @@ func checksum(body []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// errTooNew tells that a file is of a newer program.
-var errTooNew = errors.New("it is of a newer vublk than this one")
+// ErrTooNew tells that what a file holds is of a newer program.
+var ErrTooNew = errors.New("it is of a newer vublk than this one")
 
 // decode reads a file. Whoever edits one by hand may write "sha256=any".
 func decode(b []byte) (content, error) {
@@ -59,7 +59,7 @@ func decode(b []byte) (content, error) {
 	}
 	switch {
 	case v > version:
-		return content{}, errTooNew
+		return content{}, ErrTooNew
 	case sum != "any" && !strings.EqualFold(sum, checksum(body)):
 		return content{}, errors.New("its checksum is wrong: it was cut off, or changed by hand (write sha256=any then)")
 	}
