@@ -97,7 +97,28 @@ func (g *Guest) WaitReady() (bootID string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), bootTime)
 	defer cancel()
 	m, err := g.receive(ctx, func(m agentMessage) bool { return m.kind == messageReady })
-	return m.id, errors.Wrap(err, "waiting for the guest's agent")
+	return m.id, errors.Wrapf(err, "waiting for the guest's agent%s", g.whereabouts(err))
+}
+
+// whereabouts tells what the CPUs of a guest do that does not answer: what they execute, and whether they hear interrupts
+// ("RFL" with 200) or wait for one ("HLT=1"). The same place in all rounds is a loop of the emulator's or the guest's making.
+func (g *Guest) whereabouts(err error) string {
+	if !errors.Is(err, context.DeadlineExceeded) || g.QMP == nil {
+		return ""
+	}
+	var b strings.Builder
+	for range 4 {
+		registers, err := g.QMP.Human("info registers -a")
+		if err != nil {
+			return " (" + err.Error() + ")"
+		}
+		for line := range strings.Lines(registers) {
+			if strings.HasPrefix(line, "RIP=") || strings.HasPrefix(line, "EIP=") {
+				b.WriteString("\n" + strings.TrimSpace(line))
+			}
+		}
+	}
+	return ", whose CPUs are at" + b.String() + "\n"
 }
 
 // Result is what a script in the guest left behind.

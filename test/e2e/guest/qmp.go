@@ -3,6 +3,7 @@ package guest
 import (
 	"encoding/json"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/pkg/errors"
@@ -101,6 +102,12 @@ func (q *QMP) Execute(command string, args, result any) error {
 			return nil
 		}
 	}
+}
+
+// Human runs a line of QEMU's monitor for people and returns what it prints.
+func (q *QMP) Human(line string) (printed string, err error) {
+	err = q.Execute("human-monitor-command", map[string]any{"command-line": line}, &printed)
+	return strings.ReplaceAll(printed, "\r", ""), err
 }
 
 // WaitEvent waits for an event whose data accept (nil: any) likes; it may have arrived already.
