@@ -68,6 +68,7 @@ type keeper struct {
 	encode  func(*vhostuser.State) ([]byte, error)
 	file    *resume.File
 	stored  map[uint64]bool
+	unsure  bool // whether all that is stored has arrived
 	log     *slog.Logger
 }
 
@@ -115,7 +116,7 @@ func (k *keeper) Keep(st *vhostuser.State) error {
 // keep has new descriptors kept first, then the state that names them; then those that it does not name any more are
 // forgotten.
 func (k *keeper) keep(st *vhostuser.State) error {
-	used, fresh := map[uint64]bool{}, false
+	used := map[uint64]bool{}
 	for _, d := range st.Descriptors() {
 		used[d.ID] = true
 		if k.stored[d.ID] {
@@ -124,12 +125,13 @@ func (k *keeper) keep(st *vhostuser.State) error {
 		if err := k.holder.Store(k.name(d.ID), d.FD); err != nil {
 			return err
 		}
-		k.stored[d.ID], fresh = true, true
+		k.stored[d.ID], k.unsure = true, true
 	}
-	if fresh {
+	if k.unsure {
 		if err := k.holder.Barrier(); err != nil {
 			return err
 		}
+		k.unsure = false
 	}
 	value, err := k.encode(st)
 	if err != nil {

@@ -305,3 +305,48 @@ func TestKeepFails(t *testing.T) {
 		t.Errorf("%v, want ErrNoValue", err)
 	}
 }
+
+// TestKeptAfterAll has systemd hear nothing for a while: the session's next state is kept, and has waited for the descriptors
+// of this one, too.
+func TestKeptAfterAll(t *testing.T) {
+	systemd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	defer func() { _ = unix.Close(systemd) }()
+	path := filepath.Join(t.TempDir(), "notify")
+	must(t, unix.Bind(systemd, &unix.SockaddrUnix{Name: path}))
+	t.Setenv("NOTIFY_SOCKET", path)
+	h, err := resume.Connect()
+	must(t, err)
+	defer func() { _ = h.Close() }()
+	file, err := resume.NewFile()
+	must(t, err)
+	e := &Export{parts: parts{disk: unstable{}}}
+	k := &keeper{holder: h, prefix: "p-", session: "1", file: file, stored: map[uint64]bool{}, log: quiet(), encode: e.encode}
+	defer k.close()
+	st := &vhostuser.State{Conn: vhostuser.Descriptor{ID: 1, FD: file.FD()}}
+	for range 2 {
+		if err := k.Keep(st); err == nil {
+			t.Fatal("systemd does not answer, and no error")
+		}
+		if _, _, err := file.Load(); !errors.Is(err, resume.ErrNoValue) {
+			t.Errorf("%v, want ErrNoValue", err)
+		}
+	}
+	barriers, done := 0, make(chan error, 1)
+	read := func() {
+		m, err := resume.Receive(systemd)
+		must(t, err)
+		if m.Fields[resume.FieldBarrier] != "" {
+			barriers++
+		}
+		m.Close()
+	}
+	read() // the descriptor
+	read() // the barrier that came too late
+	go func() { done <- k.Keep(st) }()
+	read()
+	must(t, <-done)
+	if _, _, err := file.Load(); err != nil || barriers != 2 {
+		t.Errorf("%v after %d barriers", err, barriers)
+	}
+}

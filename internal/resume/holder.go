@@ -25,9 +25,6 @@ const (
 	firstListenFD  = 3 // SD_LISTEN_FDS_START
 )
 
-// barrierTimeout bounds the wait for systemd.
-const barrierTimeout = 5 * time.Second
-
 // Holder is the process that keeps descriptors for our successor. Any goroutine may use it.
 type Holder struct {
 	sock       *sys.FD
@@ -35,8 +32,12 @@ type Holder struct {
 
 	awaited sync.RWMutex // held to read while AwaitHandOver uses the socket
 
-	mu   sync.Mutex
-	lost error // why nothing is kept any more
+	patience time.Duration // of Barrier
+
+	mu     sync.Mutex
+	lost   error   // why nothing is kept any more
+	late   *sys.FD // closes at the other end when systemd has read a Barrier that was not waited for any longer; nil: there is none
+	closed bool
 }
 
 // Connect finds the holder that this process was started under; nil: there is none.
@@ -65,7 +66,7 @@ func Connect() (*Holder, error) {
 		_ = unix.Close(n)
 		return nil, errors.Wrapf(err, "connect to systemd at %s", path)
 	}
-	return &Holder{sock: sys.NewFD(n)}, nil
+	return &Holder{sock: sys.NewFD(n), patience: barrierTimeout}, nil
 }
 
 // Close ends the connection; what is kept is kept.
@@ -73,6 +74,10 @@ func (h *Holder) Close() error {
 	if h == nil {
 		return nil
 	}
+	h.mu.Lock()
+	_ = h.late.Close()
+	h.late, h.closed = nil, true
+	h.mu.Unlock()
 	_ = unix.Shutdown(h.sock.Int(), unix.SHUT_RD) // wakes AwaitHandOver
 	h.awaited.Lock()
 	defer h.awaited.Unlock()
@@ -132,36 +137,6 @@ func (h *Holder) send(fds []int, fields ...string) error {
 		return h.lose(errors.Wrap(err, "speak to the holder"))
 	}
 	return nil
-}
-
-// Barrier returns when everything sent before is kept. Our supervisor has it as soon as it is sent; systemd forgets what it
-// has not read when the sender dies, so it is waited for (sd_notify_barrier(3)).
-func (h *Holder) Barrier() error {
-	if h.supervised {
-		return nil
-	}
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-		return errors.Wrap(err, "make a barrier")
-	}
-	defer func() { _ = unix.Close(p[0]) }()
-	err := h.send([]int{p[1]}, FieldBarrier+"=1")
-	_ = unix.Close(p[1])
-	if err != nil {
-		return err
-	}
-	poll := []unix.PollFd{{Fd: int32(p[0])}} // hang-up: systemd has closed its end
-	for deadline := time.Now().Add(barrierTimeout); ; {
-		n, err := unix.Poll(poll, int(time.Until(deadline)/time.Millisecond))
-		switch {
-		case n > 0:
-			return nil
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return h.lose(errors.Wrap(err, "wait for a barrier"))
-		case time.Now().After(deadline): // nor will it the next time: whoever listens there is not systemd
-			return h.lose(errors.Errorf("the process at %s did not answer within %v", notifyVariable, barrierTimeout))
-		}
-	}
 }
 
 // Inherited returns what a predecessor has had kept, by name; the caller owns it. It waits until the supervisor has handed

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -100,6 +101,35 @@ func TestSystemd(t *testing.T) {
 	case err := <-done:
 		t.Fatalf("the barrier does not wait: %v", err)
 	default:
+	}
+	m.Close()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLateBarrier: a systemd that is busy for too long is not waited for again until it has answered, and then trusted again.
+func TestLateBarrier(t *testing.T) {
+	sock := systemd(t)
+	h := connect(t)
+	h.SetPatience(20 * time.Millisecond)
+	if err := h.Barrier(); err == nil || !strings.Contains(err.Error(), "within 20ms") {
+		t.Fatalf("nobody answers: %v", err)
+	}
+	h.SetPatience(time.Hour)
+	if err := h.Barrier(); err == nil || !strings.Contains(err.Error(), "not answered yet") {
+		t.Fatalf("it waits again, or does not: %v", err)
+	}
+	if err := h.Lost(); err != nil {
+		t.Fatalf("given up: %v", err)
+	}
+	m := hear(t, sock)
+	m.Close()
+	done := make(chan error, 1)
+	go func() { done <- h.Barrier() }()
+	m = hear(t, sock)
+	if fmt.Sprint(m.Fields) != "map[BARRIER:1]" {
+		t.Errorf("%v", m.Fields)
 	}
 	m.Close()
 	if err := <-done; err != nil {
