@@ -67,11 +67,13 @@ func (m *machine) activation() {
 	}
 }
 
+// hardened is what /proc/PID/status says of it: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, and no way to more.
+var hardened = []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t000000000000000b", "CapBnd:\t000000000000000b"}
+
 // hardening: what the units take from the process is gone.
 func (m *machine) hardening() {
 	status := m.run("cat /proc/" + m.property("vublk.service", "MainPID") + "/status")
-	// CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER
-	for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t000000000000000b", "CapBnd:\t000000000000000b"} {
+	for _, want := range hardened {
 		if !strings.Contains(status, want) {
 			m.t.Errorf("/proc/PID/status has no %q:\n%s", want, status)
 		}

@@ -14,6 +14,9 @@ import (
 // patience is for a script in the machine, which is slow under TCG beside other tests.
 const patience = 3 * time.Minute
 
+// unitDir is where units are, the host's and, after `make install`, ours.
+const unitDir = "/usr/lib/systemd/system/"
+
 // units are what the machine has of the host's systemd, beside all targets.
 var units = []string{"systemd-journald.service", "systemd-journald.socket", "systemd-journald-dev-log.socket"}
 
@@ -27,7 +30,7 @@ var programs = []string{
 var files = map[string]string{
 	"/etc/os-release":            "NAME=vublk-test\nID=vublk-test\n",
 	"/etc/group":                 "root:x:0:\n",
-	"/etc/systemd/journald.conf": "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\n",
+	"/etc/systemd/journald.conf": "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nAudit=no\n",
 	"/etc/systemd/system.conf":   "[Manager]\nDefaultEnvironment=PATH=/tools:/usr/bin:/bin\n",
 	"/etc/systemd/system/agent.service": "[Unit]\nDescription=The host's hand in this machine\n" +
 		"[Service]\nExecStart=/agent\nOOMScoreAdjust=-1000\n",
@@ -78,24 +81,40 @@ func contents(t *testing.T) guest.Contents {
 	for name, text := range files {
 		c.Files[name] = text
 	}
-	targets, err := filepath.Glob("/usr/lib/systemd/system/*.target")
-	must(t, err)
-	c.Host = append(c.Host, targets...)
-	for _, unit := range units {
-		c.Host = append(c.Host, "/usr/lib/systemd/system/"+unit)
-	}
-	ours, err := filepath.Glob(filepath.Join(lab.repo, "packaging", "systemd", "vublk*"))
-	must(t, err)
-	if len(ours) != 3 {
-		t.Fatalf("%d units in packaging/systemd, want 3", len(ours))
-	}
-	for _, path := range ours {
-		text, err := os.ReadFile(path)
-		must(t, err)
-		c.Files["/usr/lib/systemd/system/"+filepath.Base(path)] = strings.ReplaceAll(string(text), "@BINDIR@", "/usr/bin")
+	c.Host = append(c.Host, theirs(t)...)
+	for name, text := range installed(t, "/usr/bin") {
+		c.Files[unitDir+name] = text
 	}
 	c.Static = append(c.Static, lab.vublk)
 	return c
+}
+
+// theirs are the files of the host's units that a machine has.
+func theirs(t *testing.T) (paths []string) {
+	t.Helper()
+	paths, err := filepath.Glob(unitDir + "*.target")
+	must(t, err)
+	for _, unit := range units {
+		paths = append(paths, unitDir+unit)
+	}
+	return paths
+}
+
+// installed are the texts of our units as `make install` writes them, by name.
+func installed(t *testing.T, bin string) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(lab.repo, "packaging", "systemd", "vublk*"))
+	must(t, err)
+	if len(paths) != 3 {
+		t.Fatalf("%d units in packaging/systemd, want 3", len(paths))
+	}
+	texts := map[string]string{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		must(t, err)
+		texts[filepath.Base(path)] = strings.ReplaceAll(string(text), "@BINDIR@", bin)
+	}
+	return texts
 }
 
 // on is the machine as a test that is a part sees it.

@@ -13,6 +13,7 @@ var lab struct {
 	kernel *guest.Kernel
 	vublk  string // the program under test
 	pilot  string // the front-end
+	scribe string // the program that works in a guest
 }
 
 func TestMain(m *testing.M) { leaktest.MainAfter(m, prepare) }
@@ -26,6 +27,9 @@ func prepare() error {
 		return err
 	}
 	if lab.pilot, err = guest.BuildHere("pilot", "./test/systemd/pilot"); err != nil {
+		return err
+	}
+	if lab.scribe, err = guest.BuildScribe(); err != nil {
 		return err
 	}
 	lab.vublk, err = guest.BuildVublk()
