@@ -1,13 +1,14 @@
 package control
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"slices"
 
 	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/internal/export"
 )
 
 // peer is the process at the other end of a connection, as it was when it connected (unix(7), SO_PEERCRED).
@@ -17,7 +18,7 @@ type peer struct {
 	groups   []uint32 // supplementary ones (SO_PEERGROUPS)
 }
 
-func (p peer) String() string { return fmt.Sprintf("pid %d, uid %d", p.pid, p.uid) }
+func (p peer) String() string { return export.Process(p.pid, p.uid) }
 
 // owner tells whether the process is root's or the daemon's own user's.
 func (p peer) owner() bool { return p.uid == 0 || int(p.uid) == os.Geteuid() }

@@ -15,7 +15,16 @@ func peer(conn *net.UnixConn) string {
 	if err != nil {
 		return "unknown"
 	}
-	return fmt.Sprintf("pid %d, uid %d", cred.Pid, cred.Uid)
+	return Process(cred.Pid, cred.Uid)
+}
+
+// Process names a process by what SO_PEERCRED tells of it. One that cannot be seen from here has pid 0 (pid_namespaces(7)): we
+// are in a container, and it is not in there.
+func Process(pid int32, uid uint32) string {
+	if pid == 0 {
+		return fmt.Sprintf("pid of another namespace, uid %d", uid)
+	}
+	return fmt.Sprintf("pid %d, uid %d", pid, uid)
 }
 
 // entitled tells whether the process at the other end may give orders: it is root's, or our own user's.
