@@ -13,9 +13,9 @@ import (
 	vublkv1 "github.com/vublk/vublk/api/v1"
 )
 
-// outlive has systemd end the daemon while requests are in flight, and returns when the next one has answered some. It tells
-// how the time divides.
-func (c *container) outlive(what, order string) {
+// outlive gives systemd an order that ends the daemon, while requests are in flight, and returns how long it takes until the
+// next one has answered some. It tells how that time divides.
+func (c *container) outlive(order string) (stall time.Duration) {
 	c.t.Helper()
 	c.await("requests in flight", func() bool { return c.stats(time.Time{}).GetInFlight() > 0 })
 	asked, at := time.Now(), monotonic()
@@ -26,8 +26,9 @@ func (c *container) outlive(what, order string) {
 	})
 	answered := monotonic()
 	l := c.life()
-	c.t.Logf("%s: after %v the daemon ends, %v it is gone, %v the next one begins, %v is ready; %v an answer is seen", what,
+	c.t.Logf("%s: after %v the daemon ends, %v that is over, %v the next one begins, %v is ready; %v an answer is seen", order,
 		l["ActiveExit"]-at, l["InactiveEnter"]-at, l["ExecMainStart"]-at, l["ActiveEnter"]-at, answered-at)
+	return answered - at
 }
 
 // life waits until the daemon is ready and returns when systemd saw what of it, by the names of systemd's properties.
