@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -34,9 +33,6 @@ func startWriting(t *testing.T, m guest.Image, d guest.Disk) writing {
 	return writing{g, m}
 }
 
-// complaints are what a kernel says of a disk that does not work.
-var complaints = regexp.MustCompile(`(?i)[^\n]*(I/O error|blocked for more than|EXT4-fs (error|warning)|JBD2[^\n]*(error|abort)|remount|stall|timed? ?out)[^\n]*`)
-
 // finish ends the programs and the guest, and checks what they have left.
 func (w writing) finish() scribe.Report {
 	t := w.t
@@ -45,7 +41,7 @@ func (w writing) finish() scribe.Report {
 	var report scribe.Report
 	must(t, json.Unmarshal([]byte(w.finished("scribe")), &report))
 	w.run("umount /mnt")
-	if found := complaints.FindAllString(w.run("dmesg"), -1); len(found) > 0 {
+	if found := guest.Complaints(w.run("dmesg")); len(found) > 0 {
 		t.Errorf("the guest's kernel complains:\n%s", strings.Join(found, "\n"))
 	}
 	w.powerOff()

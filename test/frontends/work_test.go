@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -90,9 +89,6 @@ func (s *session) end() {
 	equal(s.t, "vublk after SIGTERM", s.onHost(term), "status 0")
 }
 
-// complaints are what a kernel says of a disk that does not work.
-var complaints = regexp.MustCompile(`(?i)[^\n]*(I/O error|blocked for more than|EXT4-fs (error|warning)|JBD2[^\n]*(error|abort)|remount|stall|timed? ?out)[^\n]*`)
-
 // settle ends the writers in the guest and looks for complaints.
 func (s *session) settle() (report scribe.Report) {
 	t := s.t
@@ -102,7 +98,7 @@ func (s *session) settle() (report scribe.Report) {
 	s.inGuest("umount /mnt")
 	r, err := s.guest.Run("dmesg", guestTime)
 	must(t, err)
-	if found := complaints.FindAllString(r.Output, -1); len(found) > 0 {
+	if found := guest.Complaints(r.Output); len(found) > 0 {
 		t.Errorf("the guest's kernel complains:\n%s", strings.Join(found, "\n"))
 	}
 	return report

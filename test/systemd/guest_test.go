@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -149,14 +148,11 @@ func (g *writer) settle() (report scribe.Report) {
 	return report
 }
 
-// complaints are what a kernel says of a disk that does not work.
-var complaints = regexp.MustCompile(`(?i)[^\n]*(I/O error|blocked for more than|EXT4-fs (error|warning)|JBD2[^\n]*(error|abort)|remount|stall|timed? ?out)[^\n]*`)
-
 // land ends the guest, which has nothing to complain of.
 func (g *writer) land() {
 	g.t.Helper()
 	g.run("umount /mnt")
-	if found := complaints.FindAllString(g.run("dmesg"), -1); len(found) > 0 {
+	if found := guest.Complaints(g.run("dmesg")); len(found) > 0 {
 		g.t.Errorf("the guest's kernel complains:\n%s", strings.Join(found, "\n"))
 	}
 	must(g.t, g.PowerOff())
