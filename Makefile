@@ -50,6 +50,7 @@ prove: setup build ## the durability proofs, long: a quarter of an hour
 prove-crash: setup build ## more than 2,000 kill -9 and 100 upgrades under load, with guests, too, and 50 migrations: half an hour
 	VUBLK_PROVE=long $(GO) test -count=1 -timeout 0 -v ./test/crash
 	VUBLK_PROVE=long $(GO) test -count=1 -timeout 0 -v -run '^(TestWorker|TestBackend)|Migration$$' ./test/e2e
+	VUBLK_PROVE=long $(GO) test -count=1 -timeout 0 -v -run '^TestGuest$$' ./test/systemd
 
 .PHONY: race
 race: ## unit tests under the race detector

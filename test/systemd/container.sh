@@ -4,6 +4,7 @@
 #   units  all units that there are      local  /usr/local      none  nothing
 # Mounts are seen in here only. What could reach beyond the namespaces is read-only, or a capability that is gone.
 set -eu
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount --make-rprivate /
 mount --bind root root
 mount --bind /usr root/usr
