@@ -383,7 +383,7 @@ type Export struct {
 	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	// What the guest sees. Bytes. 0 when nothing is open.
 	CapacityBytes uint64 `protobuf:"varint,4,opt,name=capacity_bytes,json=capacityBytes,proto3" json:"capacity_bytes,omitempty"`
-	// Who is connected: "pid 4711 (qemu-system-x86)". Empty: nobody.
+	// Who is connected: "pid 4711, uid 0". Empty: nobody.
 	FrontEnd string `protobuf:"bytes,5,opt,name=front_end,json=frontEnd,proto3" json:"front_end,omitempty"`
 	// A flush has failed and later ones fail until ClearError.
 	FlushError bool `protobuf:"varint,6,opt,name=flush_error,json=flushError,proto3" json:"flush_error,omitempty"`
