@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os/user"
 	"path/filepath"
@@ -66,6 +67,9 @@ func daemonCommand(stderr io.Writer) *cobra.Command {
 		Args:    cli.NoArgs,
 	}
 	cmd.RunE = func(*cobra.Command, []string) error {
+		if f.stateDir == "" { // which would be where we are
+			return cli.Usagef("--state-dir: missing; name a directory, or leave it out for %s", defaultStateDir)
+		}
 		group, err := f.groupID()
 		if err != nil {
 			return err
@@ -106,8 +110,9 @@ func (f *daemonFlags) groupID() (int, error) {
 	if f.group == "" {
 		return -1, nil
 	}
-	if n, err := strconv.Atoi(f.group); err == nil && n >= 0 {
-		return n, nil
+	// What does not fit would be cut to the number of some other group, and the last one tells chown(2) to change nothing.
+	if n, err := strconv.ParseUint(f.group, 10, 32); err == nil && n < math.MaxUint32 {
+		return int(n), nil
 	}
 	g, err := user.LookupGroup(f.group)
 	if err != nil {
