@@ -12,6 +12,7 @@ import (
 
 	"github.com/vublk/vublk/internal/daemon"
 	"github.com/vublk/vublk/internal/export"
+	"github.com/vublk/vublk/internal/metrics"
 	"github.com/vublk/vublk/internal/resume"
 	"github.com/vublk/vublk/internal/statedir"
 	"github.com/vublk/vublk/internal/sys"
@@ -103,7 +104,7 @@ func (s *daemonProcess) start() error {
 	if err != nil {
 		return Usage(err)
 	}
-	if err := s.tellMetrics(s.daemon.Unserved, s.inherited); err != nil {
+	if err := s.tellMetrics(s.daemon.Unserved, s.absent, s.inherited); err != nil {
 		_ = l.Close()
 		return err
 	}
@@ -115,6 +116,14 @@ func (s *daemonProcess) start() error {
 		return Usage(err)
 	}
 	return s.settle()
+}
+
+// absent are the exports that are not open, for metrics. One that somebody has drained is down for nobody.
+func (s *daemonProcess) absent() (list []metrics.Absent) {
+	for _, a := range s.daemon.Absent() {
+		list = append(list, metrics.Absent{Name: a.Definition.Name, State: a.State.String(), Wanted: a.State == daemon.Failed})
+	}
+	return list
 }
 
 // openDir takes the state directory. A signal ends the wait for whoever has it, or for a file system that hangs.

@@ -59,16 +59,16 @@ func (t *teller) close() {
 // addressPause is how often an address is tried that another process has.
 const addressPause = 100 * time.Millisecond
 
-// tellMetrics begins to tell metrics, if that is wanted. unready names what should be served and is not. When a predecessor
+// tellMetrics begins to tell metrics, if that is wanted; unready and absent are those of metrics.Options. When a predecessor
 // has the address until it has handed over, patient waits for that in the background; its guests do not.
-func (p *process) tellMetrics(unready func() []string, patient bool) error {
+func (p *process) tellMetrics(unready func() []string, absent func() []metrics.Absent, patient bool) error {
 	address := p.o.Metrics
 	if address == "" {
 		return nil
 	}
 	t := &teller{quit: make(chan struct{})}
 	p.teller = t
-	o := metrics.Options{Source: p.registry, Unready: unready, Version: p.o.Version, Log: p.log}
+	o := metrics.Options{Source: p.registry, Unready: unready, Absent: absent, Version: p.o.Version, Log: p.log}
 	begin := func() error {
 		l, err := metrics.Listen(address)
 		if err == nil {

@@ -51,7 +51,7 @@ func (s *server) start() error {
 	if _, err := s.inherit(""); err != nil {
 		return err
 	}
-	if err := s.tellMetrics(s.unready, s.o.TakeOver || s.inherited); err != nil {
+	if err := s.tellMetrics(s.unready, nil, s.o.TakeOver || s.inherited); err != nil {
 		return err
 	}
 	// A successor under a supervisor has the same options and nobody to take over from.

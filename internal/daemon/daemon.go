@@ -355,6 +355,16 @@ func (d *Daemon) Unserved() (names []string) {
 	return names
 }
 
+// Absent are the exports that are not open.
+func (d *Daemon) Absent() (list []Status) {
+	for _, s := range d.sorted("") {
+		if st, failure, e := s.state(); e == nil && s.isMade() {
+			list = append(list, Status{Definition: s.definition(), State: st, Error: failure})
+		}
+	}
+	return list
+}
+
 // End refuses verbs from now on and ends all subscriptions. The exports are the registry's to end.
 func (d *Daemon) End() {
 	d.mu.Lock()

@@ -236,6 +236,9 @@ func TestFailedIsReported(t *testing.T) {
 	if names := r.Unserved(); len(names) != 1 || names[0] != "bad" {
 		t.Errorf("unserved: %q", names)
 	}
+	if list := r.Absent(); len(list) != 1 || list[0].Definition.Name != "bad" || list[0].State != Failed {
+		t.Errorf("absent: %+v", list)
+	}
 	_, err := r.Start(ctx, "bad")
 	want(t, err, "failed precondition", "b.raw")
 	if _, err := r.Update(ctx, "bad", map[string]string{"serial": "y"}, false); err != nil {
@@ -247,8 +250,8 @@ func TestFailedIsReported(t *testing.T) {
 	if st, err := r.Start(ctx, "bad"); err != nil || st.State != Listening || st.Definition.Device.Serial != "y" {
 		t.Errorf("%+v, %v", st, err)
 	}
-	if len(r.Unserved()) != 0 {
-		t.Errorf("unserved: %q", r.Unserved())
+	if len(r.Unserved()) != 0 || len(r.Absent()) != 0 {
+		t.Errorf("unserved: %q, absent: %+v", r.Unserved(), r.Absent())
 	}
 }
 

@@ -19,6 +19,7 @@ type Source interface {
 // collector asks a Source at each scrape.
 type collector struct {
 	source  Source
+	absent  func() []Absent
 	version string
 	sum     bool // all queues of an export as one
 }
@@ -35,8 +36,29 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for i := range exports {
 		c.export(&o, &exports[i])
 	}
+	c.outside(&o, exports)
 	for i := range workers {
 		o.worker(&workers[i])
+	}
+}
+
+// outside tells of exports that are not open. One of them may have been among those that are a moment ago.
+func (c *collector) outside(o *out, open []export.Stats) {
+	if c.absent == nil {
+		return
+	}
+	told := make(map[string]bool, len(open))
+	for i := range open {
+		told[open[i].Name] = true
+	}
+	for _, a := range c.absent() {
+		if told[a.Name] {
+			continue
+		}
+		o.gauge(exportState, 1, a.Name, a.State)
+		if a.Wanted {
+			o.gauge(exportUp, 0, a.Name)
+		}
 	}
 }
 

@@ -13,7 +13,13 @@ import (
 
 // expected is what a scrape of s must say, written down field by field.
 func expected(f *fake, sum bool) map[string]float64 {
-	all := map[string]float64{`vublk_build_info{version=1.2 "3"}`: 1}
+	all := map[string]float64{
+		`vublk_build_info{version=1.2 "3"}`: 1,
+		// of absent
+		"vublk_export_up{export=c}":                  0,
+		"vublk_export_state{export=c,state=failed}":  1,
+		"vublk_export_state{export=d,state=drained}": 1,
+	}
 	for _, s := range f.exports {
 		name := "export=" + s.Name
 		up := 0.0

@@ -82,6 +82,13 @@ func everything() *fake {
 	return f
 }
 
+// absent are exports that are not open, and one that everything has, which is told of once.
+func absent() []Absent {
+	return []Absent{
+		{Name: "b", State: "failed", Wanted: true}, {Name: "c", State: "failed", Wanted: true}, {Name: "d", State: "drained"},
+	}
+}
+
 // site is a Server under test.
 type site struct {
 	t       *testing.T
@@ -106,7 +113,7 @@ func newSiteOn(t *testing.T, source *fake, l net.Listener) *site {
 	s := &site{t: t, source: source, address: l.Addr().String()}
 	s.unready.Store(&[]string{})
 	server := Serve(l, Options{
-		Source: source, Unready: func() []string { return *s.unready.Load() }, Version: "1.2 \"3\"", Log: slog.New(slog.DiscardHandler),
+		Source: source, Unready: func() []string { return *s.unready.Load() }, Absent: absent, Version: "1.2 \"3\"", Log: slog.New(slog.DiscardHandler),
 	})
 	s.server = server
 	network := l.Addr().Network()

@@ -27,8 +27,16 @@ type Options struct {
 	Source Source
 	// Unready names what should be served and is not; nil: all that is. It must not block.
 	Unready func() []string
+	// Absent are exports of which Source knows nothing, because they are not open; nil: there are none. It must not block.
+	Absent  func() []Absent
 	Version string
 	Log     *slog.Logger
+}
+
+// Absent is an export that is not open.
+type Absent struct {
+	Name, State string
+	Wanted      bool // it should be served
 }
 
 // Server serves metrics until it is closed.
@@ -76,7 +84,7 @@ func (s *Server) Close() {
 func newHandler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	scrape := func(sum bool) http.Handler {
-		r := newRegistry(&collector{source: o.Source, version: o.Version, sum: sum})
+		r := newRegistry(&collector{source: o.Source, absent: o.Absent, version: o.Version, sum: sum})
 		return promhttp.HandlerFor(r, promhttp.HandlerOpts{
 			ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelError), ErrorHandling: promhttp.HTTPErrorOnError,
 		})
