@@ -212,8 +212,10 @@ func TestClientMistakes(t *testing.T) {
 			wantAll(t, stderr, append(c.says, "vublk "+strings.Fields(c.args)[0])...)
 		})
 	}
-	_, stderr := h.run(2, "export", "drain", "nil", "vm", "nix")
+	_, stderr := h.run(1, "export", "drain", "nil", "vm", "nix") // something was begun
 	wantAll(t, stderr, `nil: no export`, `nix: no export`, "2 of 3 failed")
+	_, stderr = h.run(2, "export", "drain", "nil", "nix")
+	wantAll(t, stderr, "2 of 2 failed")
 	if _, err := os.Stat(filepath.Join(h.dir, "b.raw")); !os.IsNotExist(err) {
 		t.Errorf("a command that failed left an image: %v", err)
 	}
