@@ -269,12 +269,20 @@ func (d *Daemon) Start(ctx context.Context, name string) (Status, error) {
 		if s.present() != nil {
 			return nil
 		}
+		before, why, _ := s.state()
 		if err := d.end(s); err != nil { // it has ended by itself
 			d.o.Log.Debug("an export ended before", keyExport, name, "error", err)
 		}
 		def := s.definition()
 		e, err := d.begin(ctx, def)
-		if err != nil {
+		switch {
+		case err == nil:
+		case before == Drained: // and is that still
+			return err
+		case ctx.Err() != nil: // says nothing of the export: what does stays
+			s.change(func() { s.failure = why })
+			return err
+		default:
 			d.failed(s, nil, err)
 			return err
 		}

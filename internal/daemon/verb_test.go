@@ -7,8 +7,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pkg/errors"
+	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/internal/cli/clitest"
@@ -271,6 +273,53 @@ func TestCancelled(t *testing.T) {
 	}
 	if _, err := os.Stat(r.path("b.raw")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("an image is left: %v", err)
+	}
+}
+
+// TestStartThatFails leaves an export what it was: drained, or failed because of what kept it from being served.
+func TestStartThatFails(t *testing.T) {
+	r := newRig(t)
+	ctx, cancel := patience()
+	defer cancel()
+	r.create("vm", "a")
+	_, err := r.Drain(ctx, "vm")
+	r.must(err)
+	r.must(os.Rename(r.path("a.raw"), r.path("away")))
+	events := r.Subscribe(nil)
+	defer events.Close()
+	_, err = r.Start(ctx, "vm")
+	want(t, err, "failed precondition", "a.raw")
+	for len(events.Events()) > 0 {
+		if e := <-events.Events(); e.State == Failed {
+			t.Errorf("a drained export is said to have failed: %+v", e)
+		}
+	}
+
+	r.must(os.Rename(r.path("away"), r.path("a.raw")))
+	_, err = r.Update(ctx, "vm", map[string]string{"lock-timeout": "1m"}, false)
+	r.must(err)
+	_, err = r.Start(ctx, "vm")
+	r.must(err)
+	r.end()
+	r.must(os.Rename(r.path("a.raw"), r.path("away")))
+	r.again()
+	for st, err := r.Get("vm"); st.State != Failed; st, err = r.Get("vm") {
+		if err != nil || ctx.Err() != nil {
+			t.Fatalf("%+v, %v", st, err)
+		}
+	}
+	r.must(os.Rename(r.path("away"), r.path("a.raw")))
+	image, err := os.OpenFile(r.path("a.raw"), os.O_RDWR, 0)
+	r.must(err)
+	defer func() { _ = image.Close() }()
+	r.must(unix.FcntlFlock(image.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})) // so that Start waits
+	short, give := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer give()
+	if _, err = r.Start(short, "vm"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if st, err := r.Get("vm"); err != nil || st.State != Failed || !strings.Contains(st.Error, "does not exist") {
+		t.Errorf("the reason is lost: %+v, %v", st, err)
 	}
 }
 
