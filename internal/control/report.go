@@ -18,6 +18,14 @@ type reporter struct {
 	lost int
 }
 
+// because are the fields of a line, and the error if there is one.
+func because(err error, fields ...any) []any {
+	if err != nil {
+		fields = append(fields, "error", err)
+	}
+	return fields
+}
+
 func (r *reporter) warn(text string, fields ...any) {
 	r.mu.Lock()
 	now := time.Now()

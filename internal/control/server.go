@@ -107,12 +107,13 @@ func (s *Server) Serve(l *net.UnixListener) error {
 func (s *Server) admit(conn *net.UnixConn) {
 	who, err := peerOf(conn)
 	if err != nil || !who.mayCall(s.o.Group) {
-		s.report.warn("a client was turned away: only root, the daemon's user and members of its group may call", "client", who.String(), "error", err)
+		s.report.warn("a client was turned away: only root, the daemon's user and members of its group may call",
+			because(err, "client", who.String())...)
 		_ = conn.Close()
 		return
 	}
 	g := newGuard(conn, &s.o.Limits, func(reason string, err error) {
-		s.report.warn("a client was disconnected: "+reason, "client", who.String(), "error", err)
+		s.report.warn("a client was disconnected: "+reason, because(err, "client", who.String())...)
 	})
 	if reason := s.enter(g, who); reason != "" {
 		s.report.warn("a client was turned away: "+reason, "client", who.String())

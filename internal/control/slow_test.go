@@ -174,3 +174,13 @@ func TestStatsAreCollectedTogether(t *testing.T) {
 	}
 	t.Logf("%d calls, %d collections", asked, r.collected)
 }
+
+// TestBecause: a line says nothing of an error that there is not.
+func TestBecause(t *testing.T) {
+	if f := because(nil, "client", "x"); len(f) != 2 {
+		t.Errorf("%v", f)
+	}
+	if f := because(errors.New("y"), "client", "x"); len(f) != 4 || f[2] != "error" {
+		t.Errorf("%v", f)
+	}
+}
