@@ -148,6 +148,7 @@ func (o *clientOptions) explain(err error) error {
 var (
 	fieldAtFirst   = regexp.MustCompile(`^definition\.([a-z_]+)`)
 	settingAtFirst = regexp.MustCompile(`^options\.([a-z_]+)`)
+	sizeAtFirst    = strings.NewReplacer("create_size_bytes=", "--create-size=", "size_bytes=", "SIZE=")
 )
 
 // asOptions calls a field what the command line does.
@@ -156,6 +157,9 @@ func asOptions(message string) string {
 		return re.ReplaceAllStringFunc(s, func(m string) string {
 			return prefix + strings.ReplaceAll(re.FindStringSubmatch(m)[1], "_", "-")
 		})
+	}
+	if strings.HasPrefix(message, "create_size_bytes=") || strings.HasPrefix(message, "size_bytes=") {
+		return sizeAtFirst.Replace(message)
 	}
 	return dashed("", settingAtFirst, dashed("--", fieldAtFirst, message))
 }

@@ -188,6 +188,7 @@ func TestClientMistakes(t *testing.T) {
 		{"export create a --socket-path=a.sock --blk-file=b.raw --create-size=7", []string{"--create-size=7"}},
 		{"export create a --socket-path=a.sock --blk-file=b.raw --create-size=x", []string{"--create-size=x"}},
 		{"export resize vm 512KiB", []string{"vm", "shrink"}},
+		{"export resize vm 2000001", []string{": SIZE=2000001: not a whole number"}},
 		{"export resize vm big", []string{"SIZE=big"}},
 		{"export resize", []string{"needs an export and a size"}},
 		{"export set vm", []string{"needs an export and what to change"}},

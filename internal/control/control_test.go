@@ -141,6 +141,37 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// TestFieldsOfTheDaemon: what the daemon calls by an option's name, a client is told by its field's, with the value that it sent.
+func TestFieldsOfTheDaemon(t *testing.T) {
+	r := newRig(t, Limits{})
+	c, ctx := r.exportsClient(t), t.Context()
+	if _, err := c.Create(ctx, &vublkv1.CreateRequest{Definition: definition("vm")}); err != nil {
+		t.Fatal(err)
+	}
+	calls := map[string]func() error{
+		"create-size": func() error {
+			_, err := c.Create(ctx, &vublkv1.CreateRequest{Definition: definition("new"), CreateSizeBytes: 1 << 20})
+			return err
+		},
+		"size": func() error {
+			_, err := c.Resize(ctx, &vublkv1.ResizeRequest{Name: "vm", SizeBytes: 1 << 20})
+			return err
+		},
+		"flush-error": func() error {
+			_, err := c.Update(ctx, &vublkv1.UpdateRequest{Name: "vm", Options: map[string]string{"flush_error": "1MiB"}})
+			return err
+		},
+	}
+	for option, want := range map[string]string{
+		"create-size": "create_size_bytes=1048576: wrong", "size": "size_bytes=1048576: wrong", "flush-error": "options.flush_error=1MiB: wrong",
+	} {
+		r.fail = &export.OptionError{Option: option, Value: "1MiB", Reason: "wrong"}
+		if err := calls[option](); status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != want {
+			t.Errorf("%v; want %s", err, want)
+		}
+	}
+}
+
 // TestStatuses: what the daemon's errors become.
 func TestStatuses(t *testing.T) {
 	r := newRig(t, Limits{})

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"strconv"
 	"strings"
 
 	"github.com/pkg/errors"
@@ -68,6 +69,17 @@ func inFields(err error) error {
 	return err
 }
 
+// inBytes gives an error about the size called key the field's name, and the value that the client has sent there.
+func inBytes(err error, key, field string, size int64) error {
+	var option *export.OptionError
+	if !errors.As(err, &option) || option.Option != key {
+		return err
+	}
+	named := *option
+	named.Option, named.Value = field, strconv.FormatInt(size, 10)
+	return &named
+}
+
 // underDefinition says that the field which err begins with is one of a Definition.
 func underDefinition(err error) error {
 	var known *Error
@@ -77,6 +89,10 @@ func underDefinition(err error) error {
 				return &Error{Kind: known.Kind, Text: "definition." + known.Text}
 			}
 		}
+	}
+	var option *export.OptionError
+	if errors.As(err, &option) && option.Option == "create_size_bytes" { // which is beside it
+		return err
 	}
 	return export.Under("definition.", err)
 }

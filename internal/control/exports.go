@@ -33,7 +33,7 @@ func (s *exports) Create(ctx context.Context, r *vublkv1.CreateRequest) (*vublkv
 	}
 	made, err := s.daemon.Create(ctx, d, size)
 	if err != nil {
-		return nil, underDefinition(inFields(err))
+		return nil, underDefinition(inFields(inBytes(err, "create-size", "create_size_bytes", size)))
 	}
 	return &vublkv1.CreateResponse{Export: exportOf(&made)}, nil
 }
@@ -70,7 +70,7 @@ func (s *exports) Resize(ctx context.Context, r *vublkv1.ResizeRequest) (*vublkv
 	}
 	resized, err := s.daemon.Resize(ctx, r.GetName(), size, r.GetShrink())
 	if err != nil {
-		return nil, inFields(err)
+		return nil, inFields(inBytes(err, "size", "size_bytes", size))
 	}
 	return &vublkv1.ResizeResponse{OldSizeBytes: unsigned(resized.Old), NewSizeBytes: unsigned(resized.New)}, nil
 }
@@ -86,7 +86,7 @@ func (s *exports) Update(ctx context.Context, r *vublkv1.UpdateRequest) (*vublkv
 	}
 	now, err := s.daemon.Update(ctx, r.GetName(), options, r.GetDisconnect())
 	if err != nil {
-		return nil, inFields(err)
+		return nil, export.Under("options.", inFields(err))
 	}
 	return &vublkv1.UpdateResponse{Export: exportOf(&now)}, nil
 }
