@@ -24,9 +24,7 @@ func check(d *export.Definition) error {
 			Option: "fd", Value: strconv.Itoa(d.Socket.FD), Reason: "a daemon's exports inherit no descriptors", Remedy: "take a socket-path",
 		}
 	}
-	for _, p := range []struct{ option, path string }{
-		{"socket-path", d.Socket.Path}, {"connect", d.Socket.Connect}, {"blk-file", d.Disk.File},
-	} {
+	for _, p := range places(d) {
 		switch {
 		case p.path == "":
 		case !filepath.IsAbs(p.path):
@@ -38,6 +36,25 @@ func check(d *export.Definition) error {
 		}
 	}
 	return checkName(d.Name)
+}
+
+// place is a path that a definition names.
+type place struct{ option, path string }
+
+func places(d *export.Definition) []place {
+	return []place{{"socket-path", d.Socket.Path}, {"connect", d.Socket.Connect}, {"blk-file", d.Disk.File}}
+}
+
+// checkPlaces keeps images and sockets off the files that definitions are kept in.
+func (d *Daemon) checkPlaces(def *export.Definition) error {
+	for _, p := range places(def) {
+		if p.path != "" && d.dir.Owns(p.path) {
+			return &export.OptionError{
+				Option: p.option, Value: p.path, Reason: "the daemon keeps its definitions in files of such names there", Remedy: "take another name, or another directory",
+			}
+		}
+	}
+	return nil
 }
 
 func checkName(name string) error {

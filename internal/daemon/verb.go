@@ -180,7 +180,10 @@ func (d *Daemon) Create(ctx context.Context, def export.Definition, createSize i
 		return Status{}, d.refuse(s, errorf(AlreadyExists, "name=%s: an export has this name already; take another, or delete that one", def.Name))
 	}
 	return d.answer(ctx, s, func() error {
-		err := d.create(ctx, s, createSize)
+		err := d.checkPlaces(&def)
+		if err == nil {
+			err = d.create(ctx, s, createSize)
+		}
 		if err != nil {
 			d.forget(s)
 		}

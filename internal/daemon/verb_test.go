@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,8 @@ func TestRefused(t *testing.T) {
 		{"invalid blk-file", "relative", 0, define(func(d *export.Definition) { d.Disk.File = "b.raw" })},
 		{"invalid socket-path", "relative", 0, define(func(d *export.Definition) { d.Socket.Path = "b.sock" })},
 		{"invalid blk-file", "NUL", 0, define(func(d *export.Definition) { d.Disk.File = "/b\x00.raw" })},
+		{"invalid blk-file", "definitions", mib, define(func(d *export.Definition) { d.Disk.File = filepath.Join(r.stateDir(), "new.export") })},
+		{"invalid socket-path", "definitions", mib, define(func(d *export.Definition) { d.Socket.Path = filepath.Join(r.stateDir(), "lock") })},
 		{"invalid fd", "inherit", 0, define(func(d *export.Definition) { d.Socket.Path, d.Socket.FD = "", 7 })},
 		{"invalid name", "control", 0, define(func(d *export.Definition) { d.Name = "a\nb" })},
 		{"invalid name", "256 bytes", 0, define(func(d *export.Definition) { d.Name = strings.Repeat("x", 256) })},

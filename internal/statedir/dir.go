@@ -137,6 +137,21 @@ func (d *Dir) owner() string {
 // Path is the directory.
 func (d *Dir) Path() string { return d.path }
 
+// Owns tells whether a file there would be one of the directory's own, or would be taken for one: it would be written over, or be
+// removed, or set aside.
+func (d *Dir) Owns(path string) bool {
+	file := filepath.Base(path)
+	if file != lockFile && !strings.HasPrefix(file, temporary) && !strings.Contains(file, ending) {
+		return false
+	}
+	there, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return false
+	}
+	here, err := d.self.Stat()
+	return err == nil && os.SameFile(there, here)
+}
+
 // Close lets go of the directory.
 func (d *Dir) Close() error {
 	_ = d.self.Close()

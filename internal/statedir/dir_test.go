@@ -195,6 +195,27 @@ func TestTooNewIsNotWrittenOver(t *testing.T) {
 	}
 }
 
+// TestOwns: by whatever name the directory is called.
+func TestOwns(t *testing.T) {
+	d := open(t, t.TempDir())
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(d.Path(), link); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]bool{
+		"vm.export": true, "lock": true, temporary + "vm": true, "vm.export.damaged-1": true, "vm.raw": false, "vm.sock": false, "sub/vm.export": false,
+	} {
+		for _, dir := range []string{d.Path(), link, d.Path() + "/../" + filepath.Base(d.Path())} {
+			if got := d.Owns(dir + "/" + file); got != want {
+				t.Errorf("%s/%s: %v, want %v", dir, file, got, want)
+			}
+		}
+	}
+	if d.Owns(filepath.Join(t.TempDir(), "vm.export")) {
+		t.Error("a file elsewhere")
+	}
+}
+
 // TestEditedByHand has an operator write a definition himself.
 func TestEditedByHand(t *testing.T) {
 	d := open(t, t.TempDir())
