@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 
 	"github.com/pkg/errors"
@@ -84,12 +85,30 @@ TROUBLE is what wants attention: why an export is out of service, a flush that f
 			case err != nil:
 				return err
 			case o.json():
-				return writeJSON(cmd.OutOrStdout(), list, true)
+				err = writeJSON(cmd.OutOrStdout(), list, true)
+			default:
+				err = writeExports(cmd.OutOrStdout(), list.GetExports())
 			}
-			return writeExports(cmd.OutOrStdout(), list.GetExports())
+			if err != nil {
+				return err
+			}
+			return noteSetAside(ctx, c, cmd.ErrOrStderr())
 		})
 	}
 	return cmd
+}
+
+// noteSetAside tells of files in the state directory that the daemon could not believe when it started: nothing lists those
+// exports any more.
+func noteSetAside(ctx context.Context, c *client, stderr io.Writer) error {
+	info, err := c.observe.Info(ctx, &vublkv1.InfoRequest{})
+	if err != nil {
+		return err
+	}
+	for _, file := range info.GetSetAside() {
+		_, _ = fmt.Fprintf(stderr, "vublk export list: %s: set aside, its export is not served; the daemon's log says why\n", printable(file))
+	}
+	return nil
 }
 
 func exportShowCommand() *cobra.Command {

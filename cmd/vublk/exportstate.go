@@ -62,7 +62,7 @@ func stateCommand(use, short, long, example string, do func(context.Context, *cl
 		return eachName(o, cmd, args, func(ctx context.Context, c *client, name string) (string, error) {
 			e, err := do(ctx, c, name)
 			if err == nil && o.json() {
-				return "", writeJSON(cmd.OutOrStdout(), e, true)
+				return "", writeJSON(cmd.OutOrStdout(), e, len(args) == 1)
 			}
 			return stateText(e.GetState()), err
 		})
@@ -106,7 +106,7 @@ func exportDeleteCommand() *cobra.Command {
 		return eachName(o, cmd, args, func(ctx context.Context, c *client, name string) (string, error) {
 			r, err := c.exports.Delete(ctx, &vublkv1.DeleteRequest{Name: name, Force: force})
 			if err == nil && o.json() {
-				return "", writeJSON(cmd.OutOrStdout(), r, true)
+				return "", writeJSON(cmd.OutOrStdout(), r, len(args) == 1)
 			}
 			return "deleted", err
 		})
@@ -132,7 +132,7 @@ func exportClearErrorCommand() *cobra.Command {
 			r, err := c.exports.ClearError(ctx, &vublkv1.ClearErrorRequest{Name: name})
 			switch {
 			case err == nil && o.json():
-				return "", writeJSON(cmd.OutOrStdout(), r, true)
+				return "", writeJSON(cmd.OutOrStdout(), r, len(args) == 1)
 			case r.GetCleared():
 				return "flushes are tried again", err
 			}
