@@ -21,11 +21,16 @@ type progress struct {
 // launch starts a pilot on a socket and returns when it works.
 func (m *machine) launch(name, socket string) *pilot {
 	m.t.Helper()
-	must(m.t, m.g.Background(name, fmt.Sprintf("exec sh -c 'echo $$ >/tmp/%s.pid; exec /tools/pilot %s'", name, socket)))
+	must(m.t, m.g.Background(name, "exec /tools/pilot "+socket))
 	p := &pilot{m, name}
-	m.await("the pilot's beginning", fmt.Sprintf("[ -s /tmp/%s.pid ]", name))
+	m.await("the pilot's beginning", fmt.Sprintf("grep -q ^pid /tmp/%s.out", name))
 	p.works()
 	return p
+}
+
+// signal is a command that sends the pilot a signal.
+func (p *pilot) signal(name string) string {
+	return fmt.Sprintf("kill -%s $(sed -n 's/^pid //p' /tmp/%s.out)", name, p.name)
 }
 
 // on is the pilot as a test that is a part sees it.
@@ -34,8 +39,9 @@ func (p *pilot) on(m *machine) *pilot { return &pilot{m, p.name} }
 // ask returns what it has done.
 func (p *pilot) ask() (got progress) {
 	p.m.t.Helper()
-	out := p.m.run(fmt.Sprintf(`o=/tmp/%s.out; before=$(grep -c . $o); kill -USR1 $(cat /tmp/%[1]s.pid) || { cat $o; exit 1; }
-		n=0; until [ $(grep -c . $o) -gt $before ]; do n=$((n + 1)); [ $n -lt 3000 ] || exit 1; usleep 10000; done; tail -n 1 $o`, p.name))
+	out := p.m.run(fmt.Sprintf(`o=/tmp/%s.out; before=$(grep -c . $o); %s || { cat $o; exit 1; }
+		n=0; until [ $(grep -c . $o) -gt $before ]; do n=$((n + 1)); [ $n -lt 3000 ] || { cat $o; exit 1; }; usleep 10000; done; tail -n 1 $o`,
+		p.name, p.signal("USR1")))
 	var longest string
 	if _, err := fmt.Sscanf(out, "requests=%d flushes=%d longest=%s", &got.requests, &got.flushes, &longest); err != nil {
 		p.m.t.Fatalf("the pilot says %q\n%s", out, p.m.journal())
@@ -76,7 +82,7 @@ func (p *pilot) through(what, script string) {
 // land has the pilot read its whole disk and end.
 func (p *pilot) land() {
 	p.m.t.Helper()
-	p.m.run("kill -TERM $(cat /tmp/" + p.name + ".pid)")
+	p.m.run(p.signal("TERM"))
 	r, err := p.m.g.Finished(p.name, patience)
 	must(p.m.t, err)
 	if r.Status != 0 || !strings.Contains(r.Output, "verified") {

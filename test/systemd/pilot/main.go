@@ -5,7 +5,8 @@
 //	pilot fill N LENGTH    is a service of its own: has systemd keep N descriptors under names of LENGTH bytes, and tells what
 //	                       it has been given
 //
-// On SIGUSR1 it writes a line with what has happened since the last one: requests, and the longest time without a completion.
+// Its first line tells its process ID: from then on it hears signals. On SIGUSR1 it writes a line with what has happened since
+// the last one: requests, and the longest time without a completion.
 // Exit status 1 tells of a request that failed, of content that is wrong, or of a connection that has ended.
 package main
 
@@ -54,6 +55,7 @@ func run(args []string) error {
 func fly(socket string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGTERM)
+	fmt.Println("pid", os.Getpid())
 	f, err := vhostusertest.Connect(socket, vhostusertest.Options{
 		Queues: queues, QueueSize: 64, Memory: []guestmem.RegionInfo{virtiotest.RAM(queues * (depth + 1) * (maxSize + 64<<10))},
 	})
