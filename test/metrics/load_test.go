@@ -3,10 +3,8 @@ package metrics
 import (
 	"encoding/binary"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/vublk/vublk/internal/cli/clitest"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
@@ -30,8 +28,7 @@ type ledger struct {
 	name  string
 	guest *clitest.Guest
 	want  map[string]int
-	syncs int             // fdatasyncs that no flush has asked for
-	took  []time.Duration // as this driver sees it, of what succeeded
+	syncs int // fdatasyncs that no flush has asked for
 }
 
 func newLedger(t *testing.T, name, socket string) *ledger {
@@ -42,11 +39,9 @@ func newLedger(t *testing.T, name, socket string) *ledger {
 // do makes one request of n bytes and books it.
 func (l *ledger) do(t *testing.T, q int, op string, kind uint32, sector uint64, data []byte, n int, status byte) {
 	t.Helper()
-	begin := time.Now()
 	if got := l.guest.Do(q, kind, sector, data); got != status {
 		t.Fatalf("%s, sector %d: status %d, want %d", op, sector, got, status)
 	}
-	l.took = append(l.took, time.Since(begin))
 	key := " " + op + " " + strconv.Itoa(q)
 	l.want["requests"+key]++
 	l.want["bytes"+key] += n
@@ -100,12 +95,4 @@ func (l *ledger) sum(metric, op string) (n int) {
 		}
 	}
 	return n
-}
-
-// longest and median are of the times that the driver has measured.
-func (l *ledger) longest() time.Duration { return slices.Max(l.took) }
-
-func (l *ledger) median() time.Duration {
-	sorted := slices.Sorted(slices.Values(l.took))
-	return sorted[len(sorted)/2]
 }
