@@ -145,23 +145,24 @@ func (o *clientOptions) explain(err error) error {
 	}
 }
 
-var (
-	fieldAtFirst   = regexp.MustCompile(`^definition\.([a-z_]+)`)
-	settingAtFirst = regexp.MustCompile(`^options\.([a-z_]+)`)
-	sizeAtFirst    = strings.NewReplacer("create_size_bytes=", "--create-size=", "size_bytes=", "SIZE=")
-)
+// fieldAtFirst is the field of a call that a message begins with.
+var fieldAtFirst = regexp.MustCompile(`^[a-z_]+(\.[a-z_]+)?`)
 
-// asOptions calls a field what the command line does.
+// asOptions calls that field what the command line does.
 func asOptions(message string) string {
-	dashed := func(prefix string, re *regexp.Regexp, s string) string {
-		return re.ReplaceAllStringFunc(s, func(m string) string {
-			return prefix + strings.ReplaceAll(re.FindStringSubmatch(m)[1], "_", "-")
-		})
+	field := fieldAtFirst.FindString(message)
+	rest := message[len(field):]
+	switch of, name, inside := strings.Cut(strings.ReplaceAll(field, "_", "-"), "."); {
+	case of == "create-size-bytes":
+		return "--create-size" + rest
+	case of == "size-bytes":
+		return "SIZE" + rest
+	case of == "definition" && inside:
+		return "--" + name + rest
+	case of == "options" && inside:
+		return name + rest
 	}
-	if strings.HasPrefix(message, "create_size_bytes=") || strings.HasPrefix(message, "size_bytes=") {
-		return sizeAtFirst.Replace(message)
-	}
-	return dashed("", settingAtFirst, dashed("--", fieldAtFirst, message))
+	return message
 }
 
 // durationValue is a flag whose help says what it takes.

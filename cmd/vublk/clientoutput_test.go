@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -26,8 +25,7 @@ func TestJSONOfSeveral(t *testing.T) {
 func TestSetAsideIsListed(t *testing.T) {
 	h := newHost(t)
 	h.create("vm")
-	h.daemon.Signal(syscall.SIGTERM)
-	_ = h.daemon.Status()
+	h.stop()
 	file := filepath.Join(h.dir, "state", "vm.export")
 	if err := os.Truncate(file, 50); err != nil {
 		t.Fatal(err)
@@ -39,7 +37,6 @@ func TestSetAsideIsListed(t *testing.T) {
 		if strings.Contains(stdout, "vm") {
 			t.Errorf("listed: %s", stdout)
 		}
-		h.daemon.Signal(syscall.SIGTERM)
-		_ = h.daemon.Status()
+		h.stop()
 	}
 }

@@ -69,10 +69,10 @@ func inFields(err error) error {
 	return err
 }
 
-// inBytes gives an error about the size called key the field's name, and the value that the client has sent there.
-func inBytes(err error, key, field string, size int64) error {
+// inBytes gives an error about the size that it calls name the field's name, and the value that the client has sent there.
+func inBytes(err error, name, field string, size int64) error {
 	var option *export.OptionError
-	if !errors.As(err, &option) || option.Option != key {
+	if !errors.As(err, &option) || option.Option != name {
 		return err
 	}
 	named := *option
@@ -89,10 +89,6 @@ func underDefinition(err error) error {
 				return &Error{Kind: known.Kind, Text: "definition." + known.Text}
 			}
 		}
-	}
-	var option *export.OptionError
-	if errors.As(err, &option) && option.Option == "create_size_bytes" { // which is beside it
-		return err
 	}
 	return export.Under("definition.", err)
 }

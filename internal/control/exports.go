@@ -33,7 +33,7 @@ func (s *exports) Create(ctx context.Context, r *vublkv1.CreateRequest) (*vublkv
 	}
 	made, err := s.daemon.Create(ctx, d, size)
 	if err != nil {
-		return nil, underDefinition(inFields(inBytes(err, "create-size", "create_size_bytes", size)))
+		return nil, inBytes(underDefinition(inFields(err)), "definition.create-size", "create_size_bytes", size)
 	}
 	return &vublkv1.CreateResponse{Export: exportOf(&made)}, nil
 }
@@ -70,7 +70,7 @@ func (s *exports) Resize(ctx context.Context, r *vublkv1.ResizeRequest) (*vublkv
 	}
 	resized, err := s.daemon.Resize(ctx, r.GetName(), size, r.GetShrink())
 	if err != nil {
-		return nil, inFields(inBytes(err, "size", "size_bytes", size))
+		return nil, inBytes(inFields(err), "size", "size_bytes", size)
 	}
 	return &vublkv1.ResizeResponse{OldSizeBytes: unsigned(resized.Old), NewSizeBytes: unsigned(resized.New)}, nil
 }
