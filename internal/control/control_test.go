@@ -170,6 +170,18 @@ func TestFieldsOfTheDaemon(t *testing.T) {
 			t.Errorf("%v; want %s", err, want)
 		}
 	}
+	r.fail = &Error{Kind: FailedPrecondition, Text: "blk-file=/x: missing"}
+	calls["start"] = func() error {
+		_, err := c.Start(ctx, &vublkv1.StartRequest{Name: "vm"})
+		return err
+	}
+	for call, want := range map[string]string{
+		"create-size": "definition.blk_file=/x: missing", "start": "definition.blk_file=/x: missing", "flush-error": "options.blk_file=/x: missing",
+	} {
+		if err := calls[call](); status.Code(err) != codes.FailedPrecondition || status.Convert(err).Message() != want {
+			t.Errorf("%v; want %s", err, want)
+		}
+	}
 }
 
 // TestStatuses: what the daemon's errors become.

@@ -80,17 +80,17 @@ func inBytes(err error, name, field string, size int64) error {
 	return &named
 }
 
-// underDefinition says that the field which err begins with is one of a Definition.
-func underDefinition(err error) error {
+// under says where the field is that err begins with: "definition." or "options.".
+func under(prefix string, err error) error {
 	var known *Error
 	if errors.As(err, &known) {
 		for _, o := range export.Options() {
 			if strings.HasPrefix(known.Text, field(o.Key)+"=") {
-				return &Error{Kind: known.Kind, Text: "definition." + known.Text}
+				return &Error{Kind: known.Kind, Text: prefix + known.Text}
 			}
 		}
 	}
-	return export.Under("definition.", err)
+	return export.Under(prefix, err)
 }
 
 // maxAnswer is the longest message that ttrpc sends; on a longer one it cuts the connection.

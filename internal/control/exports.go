@@ -25,7 +25,7 @@ var changes = map[string]bool{
 func (s *exports) Create(ctx context.Context, r *vublkv1.CreateRequest) (*vublkv1.CreateResponse, error) {
 	d, err := definitionOf(r.GetDefinition())
 	if err != nil {
-		return nil, underDefinition(err)
+		return nil, under("definition.", err)
 	}
 	size, err := sizeOf("create_size_bytes", r.GetCreateSizeBytes())
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *exports) Create(ctx context.Context, r *vublkv1.CreateRequest) (*vublkv
 	}
 	made, err := s.daemon.Create(ctx, d, size)
 	if err != nil {
-		return nil, inBytes(underDefinition(inFields(err)), "definition.create-size", "create_size_bytes", size)
+		return nil, inBytes(under("definition.", inFields(err)), "definition.create-size", "create_size_bytes", size)
 	}
 	return &vublkv1.CreateResponse{Export: exportOf(&made)}, nil
 }
@@ -86,7 +86,7 @@ func (s *exports) Update(ctx context.Context, r *vublkv1.UpdateRequest) (*vublkv
 	}
 	now, err := s.daemon.Update(ctx, r.GetName(), options, r.GetDisconnect())
 	if err != nil {
-		return nil, export.Under("options.", inFields(err))
+		return nil, under("options.", inFields(err))
 	}
 	return &vublkv1.UpdateResponse{Export: exportOf(&now)}, nil
 }
@@ -110,7 +110,7 @@ func (s *exports) Start(ctx context.Context, r *vublkv1.StartRequest) (*vublkv1.
 	}
 	now, err := s.daemon.Start(ctx, r.GetName())
 	if err != nil {
-		return nil, inFields(err)
+		return nil, under("definition.", inFields(err))
 	}
 	return &vublkv1.StartResponse{Export: exportOf(&now)}, nil
 }

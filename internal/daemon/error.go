@@ -39,10 +39,13 @@ func noSuch(name string) error {
 // because makes a FailedPrecondition of what the host says, and leaves what says more.
 func because(err error) error {
 	var option *export.OptionError
+	var host *export.HostError
 	var known *Error
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
+	case errors.As(err, &host):
+		return errorf(FailedPrecondition, "%s=%s: %v", host.Option, host.Value, err)
 	case errors.As(err, &option):
 		if option.Conflict {
 			return &Error{Kind: AlreadyExists, Text: err.Error()}

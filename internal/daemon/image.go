@@ -32,6 +32,11 @@ func checkCreate(def *export.Definition, size int64) error {
 // makeImage makes a sparse file of that size, when there is none of that name, and has it on the disk. undo removes what it has
 // made. The file gets its name when it has its size: a kill in between would leave one that is refused for being empty.
 func makeImage(path string, size int64) (undo func(), err error) {
+	defer func() {
+		if err != nil {
+			err = &export.HostError{Option: "blk-file", Value: path, Err: errors.Wrapf(err, "make the image %s", path)}
+		}
+	}()
 	if _, err := os.Lstat(path); err == nil {
 		return func() {}, nil
 	}
@@ -44,11 +49,11 @@ func makeImage(path string, size int64) (undo func(), err error) {
 	case errors.Is(err, os.ErrExist): // somebody was faster
 		return func() {}, nil
 	case err != nil:
-		return nil, errors.Wrapf(err, "make the image %s", path)
+		return nil, err
 	}
 	if err := syncDirectory(filepath.Dir(path)); err != nil {
 		undo()
-		return nil, errors.Wrapf(err, "make the image %s", path)
+		return nil, err
 	}
 	return undo, nil
 }

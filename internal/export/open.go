@@ -56,12 +56,17 @@ func (e *Export) openDisk() error {
 }
 
 // openFile opens the image that the definition names, with its lock unless that comes later.
-func (e *Export) openFile() (*blk.FileDisk, error) {
+func (e *Export) openFile() (file *blk.FileDisk, err error) {
 	d := e.def.Disk
+	defer func() {
+		if err != nil {
+			err = &HostError{Option: "blk-file", Value: d.File, Err: err}
+		}
+	}()
 	// An image comes with its lock from a live process, or was not that one's either: given free, or not its own yet.
 	incoming := (d.Incoming || e.takeOver != nil) && e.heritage[kindImage] == nil
 	image, claim := e.heritage.take(kindImage), e.heritage.take(kindClaim)
-	file, err := blk.OpenFile(e.ctx, d.File, blk.FileOptions{
+	file, err = blk.OpenFile(e.ctx, d.File, blk.FileOptions{
 		Image: image.Disown(), Claim: claim.Disown(), Adopt: image != nil,
 		ReadOnly: d.ReadOnly, Buffered: !d.Direct, Identity: e.identity(),
 		LockTimeout: d.LockTimeout, Unlocked: incoming, Log: e.log,

@@ -40,3 +40,15 @@ func Under(prefix string, err error) error {
 	named.Option = prefix + e.Option
 	return &named
 }
+
+// HostError is what the host says of a value that would be right if the host were otherwise: a file is missing, a socket is in
+// use. Its text is the cause's, which names the value.
+type HostError struct {
+	Option, Value string
+	Err           error
+}
+
+func (e *HostError) Error() string { return e.Err.Error() }
+
+// Unwrap is the cause.
+func (e *HostError) Unwrap() error { return e.Err }

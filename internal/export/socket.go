@@ -54,7 +54,7 @@ func (e *Export) openSocket() (socket, error) {
 	}
 	l, err := vhostuser.Listen(d.Path)
 	if err != nil {
-		return nil, err
+		return nil, &HostError{Option: "socket-path", Value: d.Path, Err: err}
 	}
 	s := newListener(l, e.log)
 	if e.holder != nil {
