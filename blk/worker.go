@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pkg/errors"
+	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/internal/sys"
 	"github.com/vublk/vublk/iouring"
@@ -135,8 +136,16 @@ func (m *workerMemory) init(slots int, buffers *bufferPool) error {
 
 // run is the worker's life. ready is told whether it could begin.
 func (w *worker) run(ready chan<- error) {
-	defer close(w.pool.ended[w.id])
+	ended := w.pool.ended[w.id]
 	runtime.LockOSThread() // never unlocked: the ring belongs to the thread
+	if unix.Gettid() == unix.Getpid() {
+		// The first thread's name and CPUs are the process's, and it cannot end. While it is taken another one has to run.
+		go w.run(ready)
+		<-ended
+		runtime.UnlockOSThread()
+		return
+	}
+	defer close(ended)
 	debug.SetPanicOnFault(true)
 	nameThread("worker-" + strconv.Itoa(int(w.id)))
 	err := w.enable()
