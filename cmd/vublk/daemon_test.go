@@ -31,6 +31,23 @@ func (h *host) kill() {
 	h.daemon.AwaitTimes("msg=ready", len(all)+1)
 }
 
+// TestWorkerHasItsName: ps, pgrep and the OOM killer find a worker by the name that its supervisor has.
+func TestWorkerHasItsName(t *testing.T) {
+	h := newHost(t, "--supervise")
+	name := func(pid string) string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join("/proc", pid, "comm"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	worker := workerStarted.FindStringSubmatch(h.daemon.Stderr())[1]
+	if want, got := name(strconv.Itoa(h.daemon.PID())), name(worker); got != want {
+		t.Errorf("the worker is called %q, its supervisor %q", got, want)
+	}
+}
+
 // stop ends the daemon in order.
 func (h *host) stop() {
 	h.t.Helper()

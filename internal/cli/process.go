@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -68,6 +69,7 @@ func (p *process) begin(o ProcessOptions) (end func()) {
 		o.Workers = runtime.NumCPU()
 	}
 	runtime.GOMAXPROCS(o.Workers + spareProcs)
+	p.rename()
 	insight.Begin()
 	// A guest's disk must not die of a log line that nobody reads.
 	signal.Ignore(syscall.SIGPIPE)
@@ -97,6 +99,12 @@ func (p *process) begin(o ProcessOptions) (end func()) {
 		}
 		closeLog()
 	}
+}
+
+// rename calls the process what its program is called. A supervisor runs a descriptor (/proc/self/fd/11), and the kernel takes the
+// name of a process, for ps, pgrep and the OOM killer's line, from there (execve(2), proc_pid_comm(5)). Without /proc it stays.
+func (p *process) rename() {
+	_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)
 }
 
 // openRegistry starts the workers; changed is told of each change of an export's state.
