@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
+	tea "charm.land/bubbletea/v2"
 	"github.com/pkg/errors"
 	"github.com/spf13/cobra"
 
@@ -87,7 +87,7 @@ func (o *clientOptions) screen(cmd *cobra.Command, r *vublkv1.WatchStatsRequest,
 	if err != nil {
 		return err
 	}
-	p := tea.NewProgram(s, tea.WithContext(ctx), tea.WithAltScreen())
+	p := tea.NewProgram(s, tea.WithContext(ctx))
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)

@@ -29,7 +29,7 @@ func (s *screenOf) await(text string) {
 	s.t.Helper()
 	b := make([]byte, 4096)
 	for !strings.Contains(s.seen.String(), text) {
-		if err := s.outer.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := s.outer.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			s.t.Fatal(err)
 		}
 		n, err := s.outer.Read(b)
@@ -63,6 +63,9 @@ func withDeadlines(t *testing.T, f *os.File) *os.File {
 	return other
 }
 
+// itsTerminal has stdin be a process's controlling terminal, as an operator's shell does.
+var itsTerminal = []string{"setsid", "--ctty"}
+
 // TestTopOnATerminal: the live table, its keys, a daemon that goes away and comes back, the end.
 func TestTopOnATerminal(t *testing.T) {
 	h := newHost(t)
@@ -74,7 +77,7 @@ func TestTopOnATerminal(t *testing.T) {
 	}
 	o := h.options()
 	o.Env = append(o.Env, "TERM=xterm-256color")
-	o.Stdin, o.Stdout = inner, inner
+	o.Wrap, o.Stdin, o.Stdout = itsTerminal, inner, inner
 	p := clitest.Start(t, o, "top", "--interval=100ms")
 	_ = inner.Close()
 	s := &screenOf{t: t, outer: outer}
@@ -91,4 +94,20 @@ func TestTopOnATerminal(t *testing.T) {
 	if status := p.Status(); status != 0 || p.Stderr() != "" {
 		t.Errorf("status %d, %q", status, p.Stderr())
 	}
+}
+
+// TestTerminalIsAskedNothing: a command that has no screen says to a terminal what it says to a file. One that asks the terminal
+// for its colours waits seconds for a serial console, which has no answer.
+func TestTerminalIsAskedNothing(t *testing.T) {
+	outer, inner := terminal(t)
+	p := clitest.Start(t, clitest.Options{Wrap: itsTerminal, Env: []string{"TERM=xterm-256color"}, Stdin: inner, Stdout: inner}, "version")
+	if status := p.Status(); status != 0 {
+		t.Errorf("status %d, %q", status, p.Stderr())
+	}
+	b := make([]byte, 4096)
+	n, err := outer.Read(b) // inner keeps it open, and what was said is there
+	if said := string(b[:n]); err != nil || !strings.HasPrefix(said, "vublk ") || strings.Contains(said, "\x1b") {
+		t.Errorf("%q, %v", said, err)
+	}
+	_ = inner.Close()
 }

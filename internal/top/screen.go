@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
-	"github.com/charmbracelet/lipgloss"
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
 )
@@ -55,7 +55,7 @@ func (s *Screen) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 		s.width, s.height = max(m.Width, 1), max(m.Height, 1)
 	case Sample:
 		s.sample(m)
-	case tea.KeyMsg:
+	case tea.KeyPressMsg:
 		return s, s.key(m.String())
 	}
 	s.first = max(min(s.first, len(s.rows())-s.room()), 0)
@@ -81,7 +81,7 @@ func (s *Screen) key(k string) tea.Cmd {
 		return tea.Quit
 	case "h", "?":
 		s.help = !s.help
-	case "p", " ":
+	case "p", "space":
 		s.paused = !s.paused
 	case "a":
 		s.idle = !s.idle
@@ -140,7 +140,14 @@ var (
 )
 
 // View implements tea.Model.
-func (s *Screen) View() string {
+func (s *Screen) View() tea.View {
+	v := tea.NewView(s.text())
+	v.AltScreen = true
+	return v
+}
+
+// text is what the screen shows.
+func (s *Screen) text() string {
 	if s.help {
 		return s.clip(helpText)
 	}

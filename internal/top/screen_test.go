@@ -2,13 +2,14 @@ package top
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	tea "github.com/charmbracelet/bubbletea"
+	tea "charm.land/bubbletea/v2"
 	"github.com/pkg/errors"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
@@ -26,9 +27,15 @@ func fleet(n int, turns uint64) *vublkv1.StatsResponse {
 	return s
 }
 
+// sgr are the sequences that make text bold, turned, faint or red.
+var sgr = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// plain is the text on the screen.
+func plain(s *Screen) string { return sgr.ReplaceAllString(s.text(), "") }
+
 // shown are the names on the screen, from above.
 func shown(s *Screen) (names []string) {
-	for _, l := range strings.Split(s.View(), "\n") {
+	for _, l := range strings.Split(plain(s), "\n") {
 		if f := strings.Fields(l); len(f) > 1 && strings.HasPrefix(f[0], "disk-") {
 			names = append(names, f[0])
 		}
@@ -38,13 +45,13 @@ func shown(s *Screen) (names []string) {
 
 func press(t *testing.T, s *Screen, keys ...string) {
 	t.Helper()
-	named := map[string]tea.KeyType{"down": tea.KeyDown, "up": tea.KeyUp, "pgdown": tea.KeyPgDown, "end": tea.KeyEnd, "home": tea.KeyHome}
+	named := map[string]rune{"down": tea.KeyDown, "up": tea.KeyUp, "pgdown": tea.KeyPgDown, "end": tea.KeyEnd, "home": tea.KeyHome}
 	for _, k := range keys {
-		m := tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune(k)}
-		if kind, ok := named[k]; ok {
-			m = tea.KeyMsg{Type: kind}
+		m := tea.Key{Text: k}
+		if code, ok := named[k]; ok {
+			m = tea.Key{Code: code}
 		}
-		if _, quit := s.Update(m); quit != nil {
+		if _, quit := s.Update(tea.KeyPressMsg(m)); quit != nil {
 			t.Fatalf("key %q leaves", k)
 		}
 	}
@@ -114,7 +121,7 @@ func TestScreenFits(t *testing.T) {
 		for width := 1; width < 140; width += 7 {
 			for height := 1; height < 60; height += 5 {
 				s.Update(tea.WindowSizeMsg{Width: width, Height: height})
-				lines := strings.Split(s.View(), "\n")
+				lines := strings.Split(plain(s), "\n")
 				if len(lines) > height {
 					t.Fatalf("%d lines on a terminal of %d", len(lines), height)
 				}
@@ -133,7 +140,7 @@ func TestScreenPauses(t *testing.T) {
 	press(t, s, "p")
 	before := s.table
 	s.Update(Sample{Stats: fleet(3, 9)})
-	if s.table.Span != before.Span || !strings.Contains(s.View(), "paused") {
+	if s.table.Span != before.Span || !strings.Contains(plain(s), "paused") {
 		t.Error("a paused table changed, or does not say that it is paused")
 	}
 	press(t, s, "p")
@@ -147,14 +154,14 @@ func TestScreenPauses(t *testing.T) {
 func TestScreenLosesDaemon(t *testing.T) {
 	s := fleetScreen(3)
 	s.Update(Sample{Err: errors.New("no daemon listens")})
-	if v := s.View(); !strings.Contains(v, "no daemon listens") || len(shown(s)) != 3 {
+	if v := plain(s); !strings.Contains(v, "no daemon listens") || len(shown(s)) != 3 {
 		t.Errorf("without a daemon:\n%s", v)
 	}
 	s.Update(Sample{Stats: fleet(3, 1000)})
 	if got := s.table.Rows[2].IOPS; got != 2 {
 		t.Errorf("IOPS %v: of two daemons", got)
 	}
-	if strings.Contains(s.View(), "no daemon") {
+	if strings.Contains(plain(s), "no daemon") {
 		t.Error("the daemon is back, and the screen says that there is none")
 	}
 }
@@ -166,13 +173,13 @@ func TestNameIsHarmless(t *testing.T) {
 	for _, at := range []int64{1, 2e9} {
 		s.Update(Sample{Stats: &vublkv1.StatsResponse{TimeUnixNs: at, Exports: []*vublkv1.ExportStats{{Name: "a\x1b[2Jb\nc", Total: evil}}}})
 	}
-	if v := s.View(); strings.Contains(v, "\x1b[2J") || !strings.Contains(v, "a·[2Jb·c") {
+	if v := plain(s); strings.Contains(v, "\x1b[2J") || !strings.Contains(v, "a·[2Jb·c") {
 		t.Errorf("the name reaches the terminal as it is: %q", v)
 	}
 }
 
 func TestQuits(t *testing.T) {
-	for _, m := range []tea.KeyMsg{{Type: tea.KeyRunes, Runes: []rune("q")}, {Type: tea.KeyCtrlC}, {Type: tea.KeyEsc}} {
+	for _, m := range []tea.KeyPressMsg{{Text: "q"}, {Code: 'c', Mod: tea.ModCtrl}, {Code: tea.KeyEscape}} {
 		_, quit := NewScreen("x", "").Update(m)
 		if quit == nil {
 			t.Fatalf("%v does nothing", m)
