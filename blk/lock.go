@@ -83,12 +83,13 @@ func (d *FileDisk) awaitLock(ctx context.Context) error {
 		if free {
 			return nil
 		}
-		if time.Since(start) >= timeout {
-			return &LockedError{Path: path, Holder: d.holder(), Waited: time.Since(start)}
-		}
-		if !said && time.Since(start) >= min(lockSaid, timeout) {
+		waited := time.Since(start)
+		if !said && waited >= lockSaid {
 			d.opt.Log.Info("waiting for the image's lock", "file", path, "holder", d.holder(), "timeout", timeout)
 			said = true
+		}
+		if waited >= timeout {
+			return &LockedError{Path: path, Holder: d.holder(), Waited: waited}
 		}
 		select {
 		case <-ctx.Done():

@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"image/png"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/pkg/errors"
 
@@ -289,101 +287,6 @@ func TestBenchTableAndPlot(t *testing.T) {
 	}
 	if left, err := os.ReadDir(o.Dir); err != nil || len(left) != 2 {
 		t.Errorf("left behind: %v, %v", left, err)
-	}
-}
-
-// children lists the processes whose command line names a directory, without zombies, which have none.
-func children(t *testing.T, dir string) (pids []string) {
-	t.Helper()
-	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range all {
-		if line, err := os.ReadFile(path); err == nil && bytes.Contains(line, []byte(dir)) { // else it has ended
-			pids = append(pids, strings.Split(path, "/")[2])
-		}
-	}
-	return pids
-}
-
-// startedBench starts a comparison, which does not end unless args say so, and waits until its back-ends listen.
-func startedBench(t *testing.T, o clitest.Options, dir string, args ...string) *clitest.Process {
-	t.Helper()
-	p := clitest.Start(t, o, append([]string{"bench", "--store=null:1GiB", "--compare", "--runtime=1h"}, args...)...)
-	for deadline := time.Now().Add(clitest.Patience); ; time.Sleep(2 * time.Millisecond) {
-		sockets, err := filepath.Glob(dir + "/*/*.sock")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(sockets) == 3 && len(children(t, dir)) == 3 {
-			return p
-		}
-		if time.Now().After(deadline) || !p.Running() {
-			t.Fatalf("sockets %v, %s", sockets, p.Stderr())
-		}
-	}
-}
-
-func TestBenchInterrupted(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		o, dir := temporary(t)
-		p := startedBench(t, o, dir)
-		p.Signal(sig)
-		if status := p.Status(); status != 1 || !oneLine(p.Stderr()) || !strings.Contains(p.Stderr(), "interrupted") {
-			t.Errorf("%v: status %d, %q", sig, status, p.Stderr())
-		}
-		if pids := children(t, dir); len(pids) > 0 {
-			t.Errorf("%v: processes left: %v", sig, pids)
-		}
-		checkNothingLeft(t, dir)
-	}
-}
-
-// Under nohup(1) a hang-up means nothing.
-func TestBenchUnderNohup(t *testing.T) {
-	o, dir := temporary(t)
-	o.Wrap = []string{"sh", "-c", `trap "" HUP; exec "$@"`, "sh"}
-	p := startedBench(t, o, dir, "--runtime=200ms", "--rounds=1", "--depth=1")
-	p.Signal(syscall.SIGHUP)
-	if status := p.Status(); status != 0 {
-		t.Errorf("status %d, %q", status, p.Stderr())
-	}
-}
-
-// Killed, it cannot end its children; they do it themselves.
-func TestBenchKilled(t *testing.T) {
-	dir := t.TempDir()
-	p := startedBench(t, clitest.Options{Env: []string{"TMPDIR=" + dir}}, dir)
-	p.Signal(syscall.SIGKILL)
-	p.Status()
-	for deadline := time.Now().Add(clitest.Patience); len(children(t, dir)) > 0; time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("processes left: %v", children(t, dir))
-		}
-	}
-}
-
-// A back-end that never answers does not keep it from ending.
-func TestBenchInterruptedInAHandshake(t *testing.T) {
-	o, _ := temporary(t)
-	socket := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	p := clitest.Start(t, o, "bench", "--socket="+socket)
-	c, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
-	begin := time.Now()
-	p.Signal(syscall.SIGINT)
-	status := p.Status()
-	if took := time.Since(begin); status != 1 || took > 10*time.Second {
-		t.Errorf("status %d after %v", status, took)
 	}
 }
 

@@ -246,8 +246,8 @@ func TestNoDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	status, _, stderr := clitest.Run(t, clitest.Options{}, "export", "list", "--timeout=100ms", "--daemon="+filepath.Join(dir, "mute"))
-	if status != 1 || !strings.Contains(stderr, "--timeout=100ms") {
+	status, _, stderr := clitest.Run(t, clitest.Options{}, "export", "list", "--timeout=2s", "--daemon="+filepath.Join(dir, "mute"))
+	if status != 1 || !strings.Contains(stderr, "--timeout=2s") {
 		t.Errorf("somebody who does not answer: status %d, %q", status, stderr)
 	}
 }

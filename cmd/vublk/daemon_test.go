@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vublk/vublk/internal/cli/clitest"
 	"github.com/vublk/vublk/vhostuser/vhostusertest"
@@ -122,6 +121,7 @@ func TestNothingIsKeptOfADeletedExport(t *testing.T) {
 	h.kill()
 	h.does("export", "delete", "c")
 	h.does("export", "drain", "d")
+	h.daemon.AwaitTimes(unclaimed, 2) // a kill may come before the line is written
 	h.kill()
 	if n := strings.Count(h.daemon.Stderr(), unclaimed); n != 2 { // the sockets of c and d, when that was asked for
 		t.Errorf("%d descriptors were given up, want 2:\n%s", n, h.daemon.Stderr())
@@ -140,10 +140,9 @@ func TestStopWhileTheStateDirectoryIsTaken(t *testing.T) {
 			"daemon", "--state-dir=" + filepath.Join(h.dir, "state"), "--listen=" + filepath.Join(h.dir, "other.sock"), "--workers=1", "--log-level=debug",
 		}, args...)...)
 		p.Await("waiting for the state directory")
-		begin := time.Now()
 		p.Signal(syscall.SIGTERM)
-		if status := p.Status(); status != 0 || time.Since(begin) > 5*time.Second {
-			t.Errorf("%v: status %d after %v:\n%s", args, status, time.Since(begin), p.Stderr())
+		if status := p.Status(); status != 0 { // without hearing it, it has another one after 2 s, or under a supervisor none
+			t.Errorf("%v: status %d:\n%s", args, status, p.Stderr())
 		}
 	}
 	h.stop()

@@ -149,7 +149,7 @@ func TestIncomingGivesUp(t *testing.T) {
 	source := clitest.Start(t, clitest.Options{}, "serve", "--socket-path="+filepath.Join(dir, "a"), "--blk-file="+file)
 	source.Await("listening")
 	b := filepath.Join(dir, "b")
-	destination := clitest.Start(t, clitest.Options{}, "serve", "--socket-path="+b, "--blk-file="+file, "--incoming", "--lock-timeout=200ms")
+	destination := clitest.Start(t, clitest.Options{}, "serve", "--socket-path="+b, "--blk-file="+file, "--incoming", "--lock-timeout=3s")
 	destination.Await("listening")
 	clitest.Attach(t, b, vhostusertest.Options{})
 	destination.Await("is locked by")
@@ -170,7 +170,11 @@ func TestStopUnderLoad(t *testing.T) {
 			p.Signal(syscall.SIGTERM)
 		}
 		g.Submit(0, clitest.Out, uint64(i%256), pattern(512, byte(i)))
-		if _, ok := g.Done(0, 500*time.Millisecond); !ok {
+		patience := clitest.Patience
+		if i >= 50 {
+			patience = 500 * time.Millisecond
+		}
+		if _, ok := g.Done(0, patience); !ok {
 			break
 		}
 		last = i
