@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
@@ -64,6 +65,24 @@ func addDaemonOption(flags *pflag.FlagSet) *clientOptions {
 	f.DefValue, o.socket = socket, socket
 	cli.Group(flags, daemonGroup, "daemon")
 	return o
+}
+
+// onlyUTF8 rejects what the API has no words for. The daemon's own socket may have any name.
+func onlyUTF8(cmd *cobra.Command, args []string) (err error) {
+	check := func(option, value string) {
+		if err == nil && !utf8.ValidString(value) {
+			err = cli.Usagef("%s%+q: not UTF-8, and the daemon knows no other text; give it another name", option, value)
+		}
+	}
+	for _, a := range args {
+		check("", a)
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name != "daemon" {
+			check("--"+f.Name+"=", f.Value.String())
+		}
+	})
+	return err
 }
 
 func (o *clientOptions) json() bool { return o.output.String() == "json" }

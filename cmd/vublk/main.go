@@ -42,7 +42,10 @@ libvirt, libblkio and others, and does the guest's I/O straight into guest memor
 		},
 	}
 	root.AddCommand(serveCommand(stderr), daemonCommand(stderr), createCommand(), releaseCommand(), benchCommand(), infoCommand(), versionCommand())
-	root.AddCommand(exportCommand(), statsCommand(), eventsCommand(), topCommand())
+	for _, c := range []*cobra.Command{exportCommand(), statsCommand(), eventsCommand(), topCommand()} {
+		c.PersistentPreRunE = onlyUTF8
+		root.AddCommand(c)
+	}
 	cli.TeachHelp(root)
 	cli.TeachCompletion(root)
 	return root
