@@ -20,7 +20,7 @@
 // A Pool owns its workers, a Device its queues, from StartQueue on. Disks are the caller's. Device methods are called by one
 // goroutine, the session's, unless their comment says that any may. A Pool's may be called by any.
 //
-// A worker is one goroutine on its own OS thread. It alone touches its io_uring, its slots and the queues placed on it:
+// A worker is one goroutine on its own OS thread, never the process's first. It alone touches its io_uring, its slots and its queues:
 // no mutex, no channel, no allocation and no log line per request. Control work reaches it as a closure (mailbox.go),
 // other workers as fixed-size messages (inbox.go): each device has a home worker that decides flushes and range locks
 // for all. A queue whose worker has too much to do moves to another one when nothing of it is in flight (load.go,
