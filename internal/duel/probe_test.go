@@ -88,7 +88,7 @@ func TestProbeIsShared(t *testing.T) {
 
 func TestProbeMeasures(t *testing.T) {
 	p := &Probe{BackendCPU: -1, DriverCPU: -1}
-	if found, err := p.measure(context.Background()); err != nil || found < 1000 || p.best != found {
+	if found, err := p.measure(context.Background()); err != nil || found <= 0 || p.best != found {
 		t.Errorf("found %v, error %v", found, err)
 	}
 }
