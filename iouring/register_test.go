@@ -214,7 +214,7 @@ func fsyncOn(cpu int, file int32) ([]string, error) {
 		return nil, err
 	}
 	// A thread is there to be seen before the kernel puts it where it belongs, and another one may just be coming.
-	for deadline := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		cpus, err := ioThreads()
 		if cpus = slices.Compact(cpus); err != nil || slices.Equal(cpus, []string{strconv.Itoa(cpu)}) || time.Now().After(deadline) {
 			return cpus, err
