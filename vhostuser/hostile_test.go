@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pkg/errors"
@@ -149,26 +150,13 @@ func TestFrontEndThatNeverReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, vhostuser.Options{})
 			r.negotiate(allFeatures)
-			sent := make(chan error, 1)
-			go func() {
-				ask := ut.Message{
-					Request: vhostuser.RequestGetConfig, Flags: 1, Payload: ut.Config(0, 256, 0, make([]byte, 256)),
-				}
-				var err error
-				for err == nil {
-					err = r.conn.Send(ask)
-				}
-				sent <- err
-			}()
-			// Both socket buffers are full when the session no longer takes anything.
-			eventually(t, "a blocked session", r.stuck())
+			d := r.neverRead()
+			eventually(t, "a blocked session", d.stuck)
 			end(r)
 			if err := r.wait(); !errors.Is(err, context.Canceled) {
 				t.Fatalf("Serve: %v", err)
 			}
-			if err := <-sent; err == nil {
-				t.Fatal("the front-end could go on")
-			}
+			<-d.ended
 		})
 	}
 }
@@ -178,37 +166,76 @@ func TestFrontEndThatNeverReads(t *testing.T) {
 func TestSuspendOfAFrontEndThatNeverReads(t *testing.T) {
 	r := newRig(t, vhostuser.Options{})
 	r.negotiate(allFeatures)
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		var err error
-		for err == nil {
-			err = r.conn.Set(vhostuser.RequestGetConfig, ut.Config(0, 256, 0, make([]byte, 256)))
-		}
-	}()
-	eventually(t, "a blocked session", r.stuck())
+	d := r.neverRead()
+	eventually(t, "a blocked session", d.stuck)
 	r.session.Suspend()
 	if err := r.wait(); err == nil || errors.Is(err, vhostuser.ErrSuspended) || !strings.Contains(err.Error(), "does not read") {
 		t.Fatalf("Serve: %v", err)
 	}
-	<-sent
+	<-d.ended
 }
 
-// stuck returns a condition: answers wait unread, questions wait unread, and nothing moves any more.
-func (r *rig) stuck() func() bool {
-	var lastIn, lastOut, still int
-	return func() bool {
-		in, out, err := r.conn.Queued()
-		if err != nil {
-			r.Fatal(err)
-		}
-		if in != lastIn || out != lastOut || in == 0 || out == 0 {
-			still = 0
-		}
-		lastIn, lastOut = in, out
-		still++
-		return still > 50
+// deaf is a front-end that asks as long as it can, and reads no answer.
+type deaf struct {
+	r        *rig
+	question int // bytes of each
+	answer   int
+	sent     atomic.Int64  // questions
+	ended    chan struct{} // it could not send any more
+}
+
+func (r *rig) neverRead() *deaf {
+	r.Helper()
+	ask := ut.Message{Request: vhostuser.RequestGetConfig, Flags: ut.FlagVersion, Payload: ut.Config(0, 256, 0, make([]byte, 256))}
+	m, err := r.conn.Get(ask.Request, ask.Payload)
+	if err != nil {
+		r.Fatal(err)
 	}
+	d := &deaf{r: r, question: len(ask.Bytes()), answer: len(m.Bytes()), ended: make(chan struct{})}
+	go func() {
+		defer close(d.ended)
+		for r.conn.Send(ask) == nil {
+			d.sent.Add(1)
+		}
+	}()
+	return d
+}
+
+// stuck tells whether the session is blocked in an answer: it has taken one question more than it has answered, and its
+// socket takes no byte more. Time says nothing: a session that does not move may have been left without a CPU.
+func (d *deaf) stuck() bool {
+	if full, _ := d.back(); !full {
+		return false
+	}
+	unread, _, err := d.r.conn.Queued() // the last answers: from here on none fits in
+	if err != nil {
+		d.r.Fatal(err)
+	}
+	sent := int(d.sent.Load()) * d.question // at least
+	_, waiting := d.back()
+	return (sent-waiting)/d.question > unread/d.answer
+}
+
+// back looks at the session's end of the socket: whether a write blocks, and how many bytes wait to be read there. Linux
+// takes a message until the memory of those that nobody has read reaches SO_SNDBUF (unix(7), SIOCOUTQ).
+func (d *deaf) back() (full bool, waiting int) {
+	raw, err := d.r.session.FrontEnd().SyscallConn()
+	if err != nil {
+		d.r.Fatal(err)
+	}
+	var used, room int
+	var errs [3]error
+	err = raw.Control(func(fd uintptr) {
+		used, errs[0] = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		room, errs[1] = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+		waiting, errs[2] = unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+	})
+	for _, e := range append(errs[:], err) {
+		if e != nil {
+			d.r.Fatal(e)
+		}
+	}
+	return used >= room, waiting
 }
 
 func TestContextEndsAnIdleSession(t *testing.T) {
