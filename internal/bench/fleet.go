@@ -99,6 +99,11 @@ func (f *fleet) sail() (Result, error) {
 	if err := f.until(from + f.config.Duration); err != nil {
 		return Result{}, err
 	}
+	for ; f.count.done == 0; f.tick() { // as in loop.run
+		if err := f.turn(); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := g.end(); err != nil {
 		return Result{}, err
 	}
@@ -177,19 +182,24 @@ func (f *fleet) tick() time.Duration {
 // until keeps the pace until the clock says so.
 func (f *fleet) until(end time.Duration) error {
 	for f.tick() < end {
-		s := f.ships[f.next]
-		if f.now < f.due || s.busy {
-			if err := f.reap(); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := f.issue(s); err != nil {
+		if err := f.turn(); err != nil {
 			return err
 		}
-		f.next = (f.next + 1) % len(f.ships)
-		f.due = max(f.due+f.pause, f.now)
 	}
+	return nil
+}
+
+// turn makes the request that is due now, or takes what is done.
+func (f *fleet) turn() error {
+	s := f.ships[f.next]
+	if f.now < f.due || s.busy {
+		return f.reap()
+	}
+	if err := f.issue(s); err != nil {
+		return err
+	}
+	f.next = (f.next + 1) % len(f.ships)
+	f.due = max(f.due+f.pause, f.now)
 	return nil
 }
 

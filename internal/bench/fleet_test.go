@@ -23,9 +23,12 @@ func TestFleet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.Duration, c.Warmup = 100*time.Millisecond, 10*time.Millisecond
 			const rate = 2000
-			r, err := Fleet(context.Background(), FleetConfig{Sockets: sockets, Rate: rate, CPU: -1, Config: c})
-			if err != nil {
-				t.Fatal(err)
+			var r Result
+			for try := 0; try == 0 || c.Wait == Sleeping && r.Sleeps == 0 && try < 20; try++ { // as in TestRun
+				var err error
+				if r, err = Fleet(context.Background(), FleetConfig{Sockets: sockets, Rate: rate, CPU: -1, Config: c}); err != nil {
+					t.Fatal(err)
+				}
 			}
 			checkResult(t, c, r)
 			// What was due in the warm-up may be done later.
@@ -49,16 +52,20 @@ func TestFleetTakesTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.begin = time.Now()
-	if err := f.until(20 * time.Millisecond); err != nil {
-		t.Fatal(err)
+	for end := 20 * time.Millisecond; f.count.done < 2; end += 20 * time.Millisecond {
+		if err := f.until(end); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for len(f.flying) > 0 {
 		if err := f.reap(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if f.count.done == 0 || f.ships[0].slot.status() != 0 || f.ships[1].slot.status() != 0 {
-		t.Errorf("%d requests, not on both", f.count.done)
+	for i, s := range f.ships {
+		if s.slot.issued == 0 || s.slot.status() != 0 {
+			t.Errorf("%d requests, none of export %d, or it failed: status %d", f.count.done, i, s.slot.status())
+		}
 	}
 	if err := f.close(true); err != nil {
 		t.Fatal(err)
