@@ -114,6 +114,9 @@ func (p *Pool) WorkersQueues() (queues, devices []int) {
 	return queues, devices
 }
 
+// MaxRetries is how often an operation is tried again.
+const MaxRetries = maxRetries
+
 // MovePatience is how long a move waits for what is in flight.
 const MovePatience = movePatience
 
