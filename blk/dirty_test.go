@@ -17,11 +17,18 @@ import (
 // newLog makes a log of the rig's guest.
 func (r *rig) newLog() (*virtiotest.Log, *guestmem.DirtyLog) {
 	r.t.Helper()
+	log, dirty := r.openLog()
+	r.t.Cleanup(func() { _ = log.Close() })
+	return log, dirty
+}
+
+// openLog is newLog, and the caller closes the log.
+func (r *rig) openLog() (*virtiotest.Log, *guestmem.DirtyLog) {
+	r.t.Helper()
 	log, err := virtiotest.NewLog(r.mem)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { _ = log.Close() })
 	dirty, err := log.Map()
 	if err != nil {
 		r.t.Fatal(err)
@@ -281,9 +288,9 @@ func TestLogIsSwappedUnderLoad(t *testing.T) {
 	}()
 	var old *virtiotest.Log
 	var oldDirty *guestmem.DirtyLog
-	used := 0
-	for range 40 {
-		log, dirty := r.newLog()
+	rounds, used := 0, 0
+	for deadline := time.Now().Add(waitLong); (rounds < 40 || used < 5) && time.Now().Before(deadline); rounds++ {
+		log, dirty := r.openLog()
 		r.logTo(dirty)
 		if old != nil {
 			oldDirty.Close()
@@ -294,14 +301,16 @@ func TestLogIsSwappedUnderLoad(t *testing.T) {
 			if n := len(old.Take()); n != 0 {
 				t.Fatalf("%d pages were marked in a log that is not in use any more", n)
 			}
+			r.must(old.Close)
 		}
 		old, oldDirty = log, dirty
 	}
 	r.logTo(nil)
 	oldDirty.Close()
+	r.must(old.Close)
 	close(stop)
-	if n := <-ended; used < 5 {
-		t.Errorf("%d requests, and only %d logs were marked", n, used)
+	if n := <-ended; rounds < 40 || used < 5 {
+		t.Errorf("%d requests, and only %d logs of %d were marked", n, used, rounds)
 	}
 }
 
