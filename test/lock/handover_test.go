@@ -21,7 +21,7 @@ func TestHandOver(t *testing.T) {
 				if sameSocket {
 					next = socket
 				}
-				second := start(t, serve(next, i.path, "--lock-timeout=30s")...)
+				second := start(t, serve(next, i.path, lockTimeout)...)
 				second.await("waiting for the image's lock")
 				second.await(named("vublk", first))
 				if !sameSocket {
@@ -50,7 +50,7 @@ func TestIncoming(t *testing.T) {
 		source, from := serving(t, i.path)
 		g := attach(t, from)
 		write(t, g, 0, pattern('1', 4096))
-		destination, to := serving(t, i.path, "--incoming", "--lock-timeout=30s")
+		destination, to := serving(t, i.path, "--incoming", lockTimeout)
 		h := attach(t, to) // acknowledged at once
 		h.Submit(0, clitest.Out, 0, pattern('3', 4096))
 		destination.await("waiting for the image's lock")

@@ -23,8 +23,9 @@ type landing struct {
 	submitted, killed, gone, landed, locked, served time.Time
 }
 
-// TestZombieLands: on a slow disk a write outlives its process by a second and lands by itself. The successor, which was
-// there all the time, gets the lock after that, and only then serves: first the very request that was in flight.
+// TestZombieLands: a disk takes nothing until a write's process is dead and the successor waits, and is slow from then on, so
+// that the write lands by itself seconds later. The successor gets the lock after that, and only then serves: first the very
+// request that was in flight.
 func TestZombieLands(t *testing.T) {
 	for _, c := range slowImages {
 		t.Run(c.name, func(t *testing.T) {
@@ -35,20 +36,21 @@ func TestZombieLands(t *testing.T) {
 			b.take(p)
 			g := attach(t, socket)
 			expect(t, "before", read(t, g, 0, slowSize), pattern('0', slowSize))
-			b.slow(slowRate)
+			b.pull()
 
 			var at landing
 			at.submitted = time.Now()
 			g.Submit(0, clitest.Out, 0, pattern('Z', slowSize))
-			g.WantPending(0, hangTime/2, "the disk is not slow")
+			g.WantPending(0, hangTime/2, "the request was not held back")
 			at.killed = time.Now()
 			p.signalKill()
 			p.awaitDeath()
 			at.gone = time.Now()
 			expect(t, "when the process is gone", i.bytes(t, slowSize), pattern('0', slowSize))
 
-			next := start(t, serve(socket, i.path, "--lock-timeout=60s")...)
+			next := start(t, serve(socket, i.path, lockTimeout)...)
 			next.await("waiting for the image's lock")
+			b.slow(slowRate)
 			at.watch(t, i, next)
 			reattach(t, g, next, socket)
 			g.WantDone(0, "the request that was in flight")

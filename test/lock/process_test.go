@@ -23,6 +23,9 @@ import (
 
 const patience = 20 * time.Second
 
+// lockTimeout is of those that are to wait for as long as a test keeps them waiting: far more than all its patience.
+const lockTimeout = "--lock-timeout=10m"
+
 // process is a program in the background. The end of the test kills it, if it still runs.
 type process struct {
 	*guest.Backend

@@ -49,7 +49,7 @@ func TestTakeOverKeepsTheLock(t *testing.T) {
 		old, socket := serving(t, i.path)
 		g := attach(t, socket)
 		write(t, g, 0, pattern('1', 4096))
-		rival := start(t, serve(socket+".rival", i.path, "--lock-timeout=30s")...)
+		rival := start(t, serve(socket+".rival", i.path, lockTimeout)...)
 		rival.await("waiting for the image's lock")
 		var last *process
 		for n := range 5 {

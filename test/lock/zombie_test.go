@@ -34,7 +34,7 @@ func killed(t *testing.T, i slowImage, b *brake, kind uint32, data []byte, optio
 // succeed starts the successor and demands that it waits, for as long as we look and longer.
 func succeed(t *testing.T, i slowImage, b *brake, socket string, options ...string) *process {
 	t.Helper()
-	next := start(t, serve(socket, i.path, append(options, "--lock-timeout=60s")...)...)
+	next := start(t, serve(socket, i.path, append(options, lockTimeout)...)...)
 	t.Cleanup(b.release)
 	next.await("waiting for the image's lock")
 	if !i.block && !nobody(next.Log()) {
@@ -124,7 +124,7 @@ func TestDyingProcess(t *testing.T) {
 	g.Submit(0, clitest.Out, 0, pattern('Z', 4096))
 	g.WantPending(0, hangTime, "the frozen file system takes writes")
 	p.signalKill()
-	next := start(t, serve(socket, i.path, "--lock-timeout=60s")...)
+	next := start(t, serve(socket, i.path, lockTimeout)...)
 	t.Cleanup(thaw) // before the processes are waited for
 	next.await("waiting for the image's lock")
 	if !nobody(next.Log()) {
