@@ -32,6 +32,14 @@ type promise struct {
 	writes, flushes atomic.Uint64 // acknowledged
 }
 
+// made counts the acknowledgements that are promises.
+func (p *promise) made() uint64 {
+	if p.through {
+		return p.writes.Load()
+	}
+	return p.flushes.Load()
+}
+
 // write has queue q write n sectors.
 func (p *promise) write(q *driver.Queue, sector, n int) error {
 	r := driver.Request{Kind: blk.RequestOut, Sector: uint64(sector), Size: n * SectorSize}
@@ -101,17 +109,25 @@ func cut(t *testing.T, o Options, through bool, cuts int, options ...string) (br
 	return u.broken
 }
 
-// once starts vublk, lets it work for a while and cuts the power; the process is killed shortly before or after.
+// once starts vublk, lets it work until it has made a promise and for a while longer, and cuts the power; the process is killed
+// shortly before or after.
 func (u *ruin) once(t *testing.T, number uint64) {
 	t.Helper()
 	u.disk.Restore()
 	u.disk.SetDelay(time.Duration(u.r.IntN(1000)) * time.Microsecond)
 	s := serve(t, []string{u.disk.Path()}, u.options...)
 	m := connect(t, s.sockets[0], cutWriters, 0)
+	made := u.made()
 	var writers sync.WaitGroup
 	failed := make([]error, cutWriters)
 	for i, q := range m.queues {
 		writers.Go(func() { failed[i] = u.writer(q, i, u.seed+number) })
+	}
+	for deadline := time.Now().Add(patience); u.made() == made; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("cut %d, seed %#x: nothing was promised in %v; vublk's log:\n%s", number, u.seed, patience, s.Log())
+			break
+		}
 	}
 	time.Sleep(time.Duration(1+u.r.IntN(150)) * time.Millisecond) // a moment by chance is what is wanted
 	killFirst := u.r.IntN(2) == 0
