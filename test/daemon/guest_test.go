@@ -25,9 +25,9 @@ const (
 	maxSectors          = 32
 
 	nap = 20 * time.Millisecond // without a look at the ring, and between requests
-	// comeBackTime is how long the daemon may take to be there again, with this guest's export.
+	// comeBackTime is how long after a kill the daemon may take to be there again, with this guest's export.
 	comeBackTime = 30 * time.Second
-	requestTime  = 45 * time.Second // with kills in between
+	requestTime  = 45 * time.Second // after the last kill
 )
 
 // guest has an export that nobody else changes, and is its front-end.
@@ -124,7 +124,7 @@ func (g *guest) remove() error {
 // attach is the beginning of the guest.
 func (g *guest) attach() error {
 	o := vhostusertest.Options{QueueSize: 16, TableLen: 4, Memory: []guestmem.RegionInfo{virtiotest.RAM(512 << 10)}}
-	for deadline := time.Now().Add(comeBackTime); ; time.Sleep(nap) {
+	for begin := time.Now(); ; time.Sleep(nap) {
 		epoch := g.site.epoch.Load()
 		f, err := vhostusertest.Connect(g.socket, o)
 		if err == nil {
@@ -138,7 +138,7 @@ func (g *guest) attach() error {
 			}
 			return nil
 		}
-		if time.Now().After(deadline) {
+		if g.site.since(begin) > comeBackTime {
 			return errors.Wrapf(err, "export %q", g.name)
 		}
 	}
@@ -146,7 +146,7 @@ func (g *guest) attach() error {
 
 // come connects again after a kill, as QEMU does, until quit is set: the export may have been deleted.
 func (g *guest) come(quit *atomic.Bool) error {
-	for deadline := time.Now().Add(comeBackTime); ; time.Sleep(nap) {
+	for begin := time.Now(); ; time.Sleep(nap) {
 		epoch := g.site.epoch.Load()
 		err := g.comeOnce()
 		switch {
@@ -156,7 +156,7 @@ func (g *guest) come(quit *atomic.Bool) error {
 			return nil
 		case quit.Load() || g.site.broken.Load():
 			return nil
-		case time.Now().After(deadline):
+		case g.site.since(begin) > comeBackTime:
 			return errors.Wrapf(err, "export %q after a kill", g.name)
 		}
 	}
@@ -208,8 +208,8 @@ func (g *guest) work(quit *atomic.Bool) error {
 func (g *guest) issue() error {
 	for i := range depth {
 		if g.queue.Flying(i) {
-			if age := time.Since(g.begun[i]); age > requestTime {
-				return errors.Errorf("export %q: %v has not ended after %v", g.name, g.queue.Request(i), age)
+			if age := g.site.since(g.begun[i]); age > requestTime {
+				return errors.Errorf("export %q: %v has not ended %v after the last kill", g.name, g.queue.Request(i), age)
 			}
 			continue
 		}

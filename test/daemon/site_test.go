@@ -32,6 +32,7 @@ type site struct {
 	guests     []*guest
 	epoch      atomic.Int64 // kills after which guests must connect again
 	kills      atomic.Int64
+	killed     atomic.Pointer[time.Time] // the last time, or when all began
 	broken     atomic.Bool // something is wrong: all give up
 	missed     time.Duration
 }
@@ -51,6 +52,7 @@ func newSite(t *testing.T, guests int, args ...string) *site {
 			lab.vublk, "daemon", "--state-dir=" + filepath.Join(dir, "state"), "--listen=" + filepath.Join(dir, "control.sock"), "--workers=2", "--log-level=warn",
 		}, args...),
 	}
+	s.mark()
 	for i := range guests {
 		s.guests = append(s.guests, newGuest(s, i))
 	}
@@ -94,6 +96,8 @@ func (s *site) supervise() {
 // kill ends the daemon as nothing else does, and has another one.
 func (s *site) kill() error {
 	s.kills.Add(1)
+	s.mark()
+	defer s.mark() // a process may be long in dying
 	if s.supervised {
 		if err := e2e.KillProcess(s.worker); err != nil {
 			return err
@@ -109,6 +113,17 @@ func (s *site) kill() error {
 	}
 	s.epoch.Add(1)
 	return nil
+}
+
+// mark takes note of the time of a kill.
+func (s *site) mark() {
+	now := time.Now()
+	s.killed.Store(&now)
+}
+
+// since is how long the daemon has had for what began at t: a kill begins it anew.
+func (s *site) since(t time.Time) time.Duration {
+	return min(time.Since(t), time.Since(*s.killed.Load()))
 }
 
 // harry kills n times, at moments by chance, and looks at the definitions after each.
