@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/containerd/ttrpc"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
+	"github.com/vublk/vublk/internal/export"
 )
 
 // callTime bounds a call, with all the times that it is tried again.
@@ -91,9 +93,14 @@ func (c *client) remove(name string) error {
 	return errors.Wrapf(err, "delete %q", name)
 }
 
+// resize asks again as long as the image is still being opened, for which the daemon itself waits some seconds only.
 func (c *client) resize(name string, size int) error {
 	_, err := c.call(func(ctx context.Context, s vublkv1.ExportsService) error {
 		r, err := s.Resize(ctx, &vublkv1.ResizeRequest{Name: name, SizeBytes: uint64(size)})
+		for code(err) == codes.FailedPrecondition && strings.Contains(err.Error(), export.ErrNotServing.Error()) && ctx.Err() == nil {
+			time.Sleep(nap)
+			r, err = s.Resize(ctx, &vublkv1.ResizeRequest{Name: name, SizeBytes: uint64(size)})
+		}
 		if err == nil && r.GetNewSizeBytes() != uint64(size) {
 			err = errors.Errorf("it has %d bytes", r.GetNewSizeBytes())
 		}

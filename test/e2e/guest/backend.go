@@ -153,15 +153,33 @@ func ContextSwitches(pid int) (map[int]int, error) {
 	return switches, nil
 }
 
+// Memory is what a process has in memory, in KiB.
+type Memory struct {
+	Anon  int // heap and stacks
+	File  int // of files: its program
+	Shmem int // shared: of guests, in-flight records
+}
+
+// RSS is all of it.
+func (m Memory) RSS() int { return m.Anon + m.File + m.Shmem }
+
+// ResidentMemory reads it.
+func ResidentMemory(pid int) (m Memory, err error) {
+	path := fmt.Sprintf("/proc/%d/status", pid)
+	if m.Anon, err = statusField(path, "RssAnon"); err != nil {
+		return m, err
+	}
+	if m.File, err = statusField(path, "RssFile"); err != nil {
+		return m, err
+	}
+	m.Shmem, err = statusField(path, "RssShmem")
+	return m, err
+}
+
 // PrivateMemory is RssAnon + RssFile in KiB: guest memory that vublk touched is shared and not its own.
 func PrivateMemory(pid int) (int, error) {
-	path := fmt.Sprintf("/proc/%d/status", pid)
-	anon, err := statusField(path, "RssAnon")
-	if err != nil {
-		return 0, err
-	}
-	file, err := statusField(path, "RssFile")
-	return anon + file, err
+	m, err := ResidentMemory(pid)
+	return m.Anon + m.File, err
 }
 
 func statusField(path, name string) (int, error) {
