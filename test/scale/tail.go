@@ -13,13 +13,13 @@ import (
 // CollectEvery is how often garbage is collected where that is forced.
 const CollectEvery = 100 * time.Millisecond
 
-// Tail is what the garbage collector does to latencies.
+// Tail is what the garbage collector does to latencies. Again is the control: without collections, like Without.
 type Tail struct {
-	With, Without *hdrhistogram.Histogram // nanoseconds, of all rounds
-	Collections   uint64
+	With, Without, Again *hdrhistogram.Histogram // nanoseconds, of all rounds
+	Collections          uint64
 }
 
-// MeasureTail runs c so often with a forced collection every CollectEvery and as often without, in turn. The back-end at
+// MeasureTail runs c so often with a forced collection every CollectEvery and twice as often without, in turn. The back-end at
 // c.Socket is a vublk built with -tags insight that listens for orders on the socket watch.
 func MeasureTail(ctx context.Context, c bench.Config, watch string, rounds int) (Tail, error) {
 	var t Tail
@@ -27,22 +27,23 @@ func MeasureTail(ctx context.Context, c bench.Config, watch string, rounds int) 
 	if err != nil {
 		return t, err
 	}
-	for range rounds {
-		for order, all := range map[string]**hdrhistogram.Histogram{
-			"collect " + CollectEvery.String(): &t.With, "collect 0": &t.Without,
-		} {
-			if t.Collections, err = insight.Number(watch, order); err != nil {
-				return t, err
-			}
-			r, err := bench.Run(ctx, c)
-			if err != nil {
-				return t, err
-			}
-			if *all == nil {
-				*all = r.Histogram
-			} else {
-				(*all).Merge(r.Histogram)
-			}
+	turns := []struct {
+		order string
+		all   **hdrhistogram.Histogram
+	}{{"collect 0", &t.Without}, {"collect " + CollectEvery.String(), &t.With}, {"collect 0", &t.Again}}
+	for i := range rounds * len(turns) {
+		turn := turns[(i+i/len(turns))%len(turns)] // another one begins each round
+		if _, err = insight.Number(watch, turn.order); err != nil {
+			return t, err
+		}
+		r, err := bench.Run(ctx, c)
+		if err != nil {
+			return t, err
+		}
+		if *turn.all == nil {
+			*turn.all = r.Histogram
+		} else {
+			(*turn.all).Merge(r.Histogram)
 		}
 	}
 	last, err := insight.Number(watch, "collect 0")
@@ -50,28 +51,41 @@ func MeasureTail(ctx context.Context, c bench.Config, watch string, rounds int) 
 	return t, err
 }
 
-// Ratio is how many times the value of a percentile (99.9) without collections the one with is.
+// Ratio is how many times the value of a percentile (99.9) without collections, the larger of the two, the one with is.
 func (t *Tail) Ratio(percentile float64) float64 {
-	return float64(t.With.ValueAtPercentile(percentile)) / float64(max(t.Without.ValueAtPercentile(percentile), 1))
+	without := max(t.Without.ValueAtPercentile(percentile), t.Again.ValueAtPercentile(percentile), 1)
+	return float64(t.With.ValueAtPercentile(percentile)) / float64(without)
 }
 
-// Objects is how many objects a back-end, of a build as in MeasureTail, allocates while n requests at least are served to
-// one front-end: those of the session are among them, some hundreds.
-func Objects(ctx context.Context, c bench.Config, watch string, n uint64) (objects, requests uint64, err error) {
-	trial := c
-	trial.Duration = 200 * time.Millisecond
-	r, err := bench.Run(ctx, trial)
+// Objects is what a back-end allocates while it serves.
+type Objects struct {
+	Objects, Requests, Sessions uint64
+}
+
+// MeasureObjects counts the objects that a back-end, of a build as in MeasureTail, allocates while n requests at least are
+// served: those of the sessions are among them, some hundreds each. A session is to be the last, by the pace of the one
+// before, but no pace is to be relied on.
+func MeasureObjects(ctx context.Context, c bench.Config, watch string, n uint64) (Objects, error) {
+	const shortest, longest = 200 * time.Millisecond, 10 * time.Second
+	var o Objects
+	c.Duration = shortest
+	r, err := bench.Run(ctx, c) // does not count
 	if err != nil {
-		return 0, 0, err
+		return o, err
 	}
-	c.Duration = time.Duration(1.2 * float64(n) / r.IOPS * float64(time.Second))
 	before, err := insight.Number(watch, "objects")
 	if err != nil {
-		return 0, 0, err
+		return o, err
 	}
-	if r, err = bench.Run(ctx, c); err != nil {
-		return 0, 0, err
+	for ; o.Requests < n; o.Sessions++ {
+		left := 1.2 * float64(n-o.Requests) / max(r.IOPS, 1)
+		c.Duration = max(shortest, time.Duration(min(left, longest.Seconds())*float64(time.Second)))
+		if r, err = bench.Run(ctx, c); err != nil {
+			return o, err
+		}
+		o.Requests += r.Requests
 	}
 	after, err := insight.Number(watch, "objects")
-	return after - before, r.Requests, err
+	o.Objects = after - before
+	return o, err
 }
