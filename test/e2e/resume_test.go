@@ -11,7 +11,9 @@ import (
 	"github.com/vublk/vublk/test/e2e/guest"
 )
 
-// What a guest may have to wait for its disk when the worker is killed, by the supervisor's clock.
+// What a guest may have to wait for its disk when the worker is killed, by the supervisor's clock: in a long run, which is to
+// have the machine for itself. A default run demands that the guest is served again, and tells how long that was: one slow
+// fsync of the host's is as long as all of this.
 const (
 	stallP50 = 100 * time.Millisecond
 	stallMax = time.Second
@@ -65,7 +67,7 @@ func TestWorkerKilled(t *testing.T) {
 			t.Logf("%d kill -9 of the worker: stall from the kill p50 %v, max %v; from the death as the supervisor sees it p50 %v, max %v",
 				kills, p50, most, deathP50, deathMost)
 			t.Logf("the guest: %d records, %d fsyncs, the longest %v", report.Records, report.Syncs, report.Longest)
-			if p50 > stallP50 || most > stallMax {
+			if lab.long && (p50 > stallP50 || most > stallMax) {
 				t.Errorf("stall p50 %v, max %v: at most %v and %v", p50, most, stallP50, stallMax)
 			}
 		})
