@@ -40,7 +40,7 @@ test: setup build ## set up, then every test: unit, race, model, hostile, guests
 	$(GO) test -tags crashpoint ./virtio
 	$(GO) test -race -timeout 20m $(UNIT)
 	$(GO) test -count=1 -p 1 -timeout 30m $(shell $(GO) list ./test/... 2>/dev/null | grep -v /test/e2e)
-	$(GO) test -count=1 -timeout 30m -v ./test/e2e/...
+	$(GO) test -count=1 -timeout 60m -v ./test/e2e/...
 
 .PHONY: prove
 prove: setup build ## the durability proofs, long: a quarter of an hour
@@ -58,7 +58,7 @@ race: ## unit tests under the race detector
 
 .PHONY: e2e
 e2e: setup build ## the tests with real guests in QEMU
-	$(GO) test -count=1 -timeout 30m -v ./test/e2e/...
+	$(GO) test -count=1 -timeout 60m -v ./test/e2e/...
 
 FUZZTIME ?= 30s
 .PHONY: fuzz

@@ -19,7 +19,7 @@ import (
 const (
 	mib      = 1 << 20
 	diskSize = 64 * mib
-	runTime  = 90 * time.Second // a script in a guest, on a slow machine
+	runTime  = 5 * time.Minute // a script in a guest, on a slow machine
 )
 
 // payload is what guests write. It is known here, so a guest's idea of what it wrote is never trusted.

@@ -14,6 +14,9 @@ import (
 	"github.com/vublk/vublk/test/e2e/guest"
 )
 
+// runTime is what a script in a guest may take on a slow machine.
+const runTime = 5 * time.Minute
+
 func main() {
 	begin := time.Now()
 	if err := run(); err != nil {
@@ -103,7 +106,7 @@ func (d *demo) explain() {
 
 // in runs a script in the guest and returns its output; it must succeed.
 func (d *demo) in(script string) (string, error) {
-	r, err := d.guest.Run("set -e\n"+script, time.Minute)
+	r, err := d.guest.Run("set -e\n"+script, runTime)
 	if err != nil {
 		return "", err
 	}

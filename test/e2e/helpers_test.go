@@ -13,7 +13,7 @@ import (
 
 const (
 	mib     = 1 << 20
-	runTime = 90 * time.Second // a script in a guest, on a slow machine
+	runTime = 5 * time.Minute // a script in a guest, on a slow machine
 )
 
 // payload is what guests write: it comes with their initramfs and its sum is known here, so a guest's idea of what it

@@ -26,7 +26,7 @@ func (v *vm) rounds(more string) {
 	v.t.Helper()
 	v.run("start=$(cat /tmp/rounds 2>/dev/null || echo 0); n=0\n" +
 		"until [ $(cat /tmp/rounds 2>/dev/null || echo 0) -ge $((start + " + more + ")) ]; do\n" +
-		"n=$((n + 1)); [ $n -lt 1200 ] || { echo the disk stands still; exit 1; }; usleep 50000; done")
+		"n=$((n + 1)); [ $n -lt 3600 ] || { echo the disk stands still; exit 1; }; usleep 50000; done")
 }
 
 // hammered is what the hammer leaves.
@@ -96,7 +96,7 @@ func TestHotUnplugAndPlug(t *testing.T) {
 	g.exercise("vda", "new0")
 	for _, name := range []string{"new1", "new2"} {
 		g.qmp("device_del", map[string]string{"id": disk.ID})
-		must(t, g.QMP.WaitEvent("DEVICE_DELETED", 30*time.Second, func(data json.RawMessage) bool {
+		must(t, g.QMP.WaitEvent("DEVICE_DELETED", runTime, func(data json.RawMessage) bool {
 			return strings.Contains(string(data), `"device": "disk0"`)
 		}))
 		equal(t, "disks after device_del", g.run("ls /sys/block | grep -c ^vd || true"), "0")

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	migrateTime = 90 * time.Second
+	migrateTime = 5 * time.Minute
 	downtime    = 500 * time.Millisecond // that a guest may stand still in the end
 	slowly      = 100 * mib              // bytes a second
 	quickly     = 4096 * mib

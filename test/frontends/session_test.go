@@ -16,7 +16,7 @@ import (
 var writeTranscript = flag.Bool("transcript", false, "write docs/libvirt-transcript.txt")
 
 // guestTime is how long a command in a guest may take: it may have to wait for its disk.
-const guestTime = 90 * time.Second
+const guestTime = 5 * time.Minute
 
 // session is what is typed on the host and in a guest, and what is answered.
 type session struct {

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	guestTime = 60 * time.Second // of a script in a guest
+	guestTime = 5 * time.Minute // of a script in a guest
 
 	guestFsyncs = 5 // each after a batch of writes
 	guestBatch  = 4

@@ -16,7 +16,7 @@ import (
 
 const (
 	maxRequest    = 1 << 20
-	unmountTime   = 10 * time.Second
+	unmountTime   = time.Minute
 	maxBackground = 64 // asynchronous requests that the kernel sends at once
 )
 

@@ -95,7 +95,7 @@ func (d *loopDevice) close(t *testing.T) {
 		t.Error(err)
 	}
 	ino := inode(t, d.file)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		out, err := exec.Command("losetup", "--noheadings", "--output", "BACK-INO", d.path).CombinedOutput()
 		if err != nil || strings.TrimSpace(string(out)) != ino {
 			break // nobody's, or somebody else's by now

@@ -13,7 +13,7 @@ import (
 	"github.com/vublk/vublk/test/e2e/guest"
 )
 
-const mountTime = 15 * time.Second
+const mountTime = time.Minute
 
 // recorder is a disk whose writes and flushes are logged. Its files are image and log; the image is the disk as it is, the
 // base is what it was.

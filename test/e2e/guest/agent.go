@@ -15,7 +15,7 @@ import (
 )
 
 // connectTime is how long QEMU may take from its start to its sockets. A chardev with reconnect=1 waits for vublk before.
-const connectTime = 30 * time.Second
+const connectTime = 2 * time.Minute
 
 // agentMessage is one line of the protocol described in agent.sh.
 type agentMessage struct {

@@ -14,9 +14,10 @@ import (
 	"github.com/pkg/errors"
 )
 
+// How long a back-end may take on a busy machine. They guard against hangs, and measure nothing.
 const (
-	listenTime = 15 * time.Second
-	stopTime   = 10 * time.Second
+	listenTime = time.Minute
+	stopTime   = time.Minute
 )
 
 // Backend is a running vublk.

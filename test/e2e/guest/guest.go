@@ -14,10 +14,11 @@ import (
 	"github.com/pkg/errors"
 )
 
-// Limits of what a guest under TCG on a busy machine may take.
+// Limits of what a guest under TCG on a busy machine may take. They guard against hangs, and measure nothing.
 const (
-	bootTime = 90 * time.Second
-	exitTime = 20 * time.Second
+	bootTime = 5 * time.Minute
+	exitTime = 5 * time.Minute
+	shTime   = time.Minute // to start a shell in the background
 )
 
 // Guest is a running QEMU. See the package comment for who may call.
@@ -151,7 +152,7 @@ func (g *Guest) Send(script string) error {
 // Background starts a shell script in the guest that runs beside later ones.
 func (g *Guest) Background(name, script string) error {
 	r, err := g.Run(fmt.Sprintf("( ( %s\n) >/tmp/%s.out 2>&1; echo $? >/tmp/%s.tmp; mv /tmp/%s.tmp /tmp/%s.status ) >/dev/null 2>&1 &",
-		script, name, name, name, name), 30*time.Second)
+		script, name, name, name, name), shTime)
 	if err == nil && r.Status != 0 {
 		err = errors.Errorf("starting %s: status %d: %s", name, r.Status, r.Output)
 	}

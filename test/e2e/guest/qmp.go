@@ -10,7 +10,7 @@ import (
 )
 
 // qmpTime is how long QEMU may take to answer: stop and quit wait for the back-end to drain.
-const qmpTime = 30 * time.Second
+const qmpTime = 2 * time.Minute
 
 // QMP drives QEMU's machine protocol. Its goroutine reads; everything else is the owner's.
 type QMP struct {

@@ -14,7 +14,7 @@ import (
 )
 
 // workerTime is how long a supervisor may take to have a worker, and to say what it is waited for.
-const workerTime = 20 * time.Second
+const workerTime = time.Minute
 
 // Worker waits until a vublk under --supervise has one child and that is not the process before, and returns it.
 func (b *Backend) Worker(before int) (pid int, err error) {
