@@ -26,8 +26,7 @@ type writing struct {
 func startWriting(t *testing.T, m guest.Image, d guest.Disk) writing {
 	t.Helper()
 	g := startGuest(t, guest.Options{Disks: []guest.Disk{d}}, guest.Contents{Static: []string{lab.scribe}})
-	// A request that takes a tenth of what the kernel usually waits before it complains is too late already.
-	g.run("echo 12 >/proc/sys/kernel/hung_task_timeout_secs; mount -t ext4 /dev/vda /mnt")
+	g.run(guest.HungTask + "; mount -t ext4 /dev/vda /mnt")
 	must(t, g.Background("scribe", fmt.Sprintf("/tools/scribe /mnt %d /tmp/stop /tmp/rounds", writers)))
 	g.rounds("10")
 	return writing{g, m}

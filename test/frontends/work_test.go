@@ -64,7 +64,7 @@ func (s *session) serve(name, more string) (start string) {
 func (s *session) write() {
 	s.t.Helper()
 	s.inGuest("/tools/mke2fs -q -t ext4 /dev/vda && mount -t ext4 /dev/vda /mnt")
-	s.inGuest("echo 12 >/proc/sys/kernel/hung_task_timeout_secs")
+	s.inGuest(guest.HungTask)
 	s.inGuest(fmt.Sprintf("/tools/scribe /mnt %d /tmp/stop /tmp/rounds >/tmp/report 2>&1 &", writers))
 	s.inGuest("sh /progress 10")
 }

@@ -105,8 +105,7 @@ func bootGuest(t *testing.T, d guest.Disk) *writer {
 	if _, err := v.WaitReady(); err != nil {
 		t.Fatalf("%v; the console:\n%s", err, v.Console())
 	}
-	// A request that takes a tenth of what the kernel usually waits before it complains is too late already.
-	g.run("echo 12 >/proc/sys/kernel/hung_task_timeout_secs; mount -t ext4 /dev/vda /mnt")
+	g.run(guest.HungTask + "; mount -t ext4 /dev/vda /mnt")
 	return g
 }
 
