@@ -16,8 +16,8 @@ import (
 const (
 	guestDisk    = 64 * mib
 	guestWriters = 3
-	guestTime    = 20 * time.Second // for a default run's files
-	scriptTime   = 60 * time.Second
+	guestTime    = 5 * time.Minute // for 100 files, on a slow machine
+	scriptTime   = 5 * time.Minute
 )
 
 // synced is what is known of the guest's files: how many entries the log had when the fsync had surely returned.
@@ -49,7 +49,7 @@ func TestGuest(t *testing.T) {
 	if len(p.lost) > 0 {
 		t.Errorf("lost: %v", p.lost)
 	}
-	if len(p.reported) < files/2 || p.replayed < points/2 || p.wanted < p.replayed {
+	if p.replayed < points/2 || p.wanted < p.replayed {
 		t.Error("too little was done to prove anything")
 	}
 	t.Run("a lost write is found", func(t *testing.T) { findLost(t, p) })
@@ -123,11 +123,11 @@ func record(t *testing.T, r *recorder, files int, options ...string) map[name]ui
 		must(t, g.Background(fmt.Sprintf("w%d", w), script(w)))
 	}
 	reported := map[name]uint64{}
-	limit := guestTime
-	if lab.long {
-		limit = time.Duration(files) * guestTime / 20
-	}
-	for deadline := time.Now().Add(limit); len(reported) < files && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	limit := time.Duration(files) * guestTime / 100
+	for deadline := time.Now().Add(limit); len(reported) < files; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the guest has reported %d files within %v, not %d", len(reported), limit, files)
+		}
 		must(t, listen(r, g, reported))
 	}
 	must(t, g.Kill())
