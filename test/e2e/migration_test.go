@@ -242,9 +242,7 @@ func TestFailedMigration(t *testing.T) {
 		from.qmp("migrate-continue", map[string]string{"state": "pre-switchover"})
 		_, err = from.AwaitMigration("failed", migrateTime)
 		must(t, err)
-		var status struct{ Status string }
-		must(t, from.QMP.Execute("query-status", nil, &status))
-		if status.Status != "running" {
+		if from.afterMigration() != "running" {
 			from.qmp("cont", nil)
 		}
 		from.rounds("2")
@@ -257,6 +255,18 @@ func TestFailedMigration(t *testing.T) {
 	from.pauseBeforeSwitchover(false)
 	m.hop() // and the next one succeeds
 	m.finish()
+}
+
+// afterMigration returns the state of a QEMU whose migration has failed. It tells of the failure while it is still in
+// "finish-migrate" (7.2), and refuses "cont" until it has left that.
+func (v *vm) afterMigration() string {
+	v.t.Helper()
+	var status struct{ Status string }
+	eventually(v.t, "QEMU leaves the state finish-migrate", migrateTime, func() bool {
+		must(v.t, v.QMP.Execute("query-status", nil, &status))
+		return status.Status != "finish-migrate"
+	})
+	return status.Status
 }
 
 // pauseBeforeSwitchover has a migration wait when the guest has stopped, before its devices' state is sent.
