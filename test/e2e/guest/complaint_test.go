@@ -10,7 +10,6 @@ import (
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // TestComplaints: each line that tells of a disk is found, and none of a CPU that the host did not run.
-
 func TestComplaints(t *testing.T) {
 	disk := []string{
 		"[   81.402817] I/O error, dev vda, sector 2048 op 0x1:(WRITE) flags 0x800 phys_seg 1 prio class 2",
