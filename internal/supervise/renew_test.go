@@ -3,22 +3,35 @@ package supervise_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/vublk/vublk/internal/supervise"
 )
 
-// replace gives the program's name to another file.
-func (r *rig) replace(content []byte, mode os.FileMode) {
-	r.Helper()
-	another := filepath.Join(filepath.Dir(r.path), "another")
-	if err := os.WriteFile(another, content, mode); err != nil {
-		r.Fatal(err)
+// pause is time enough for a test to do something while no worker runs.
+const pause = 2 * time.Second
+
+// another writes a program of that name.
+func another(t *testing.T, content []byte, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "another")
+	if err := os.WriteFile(path, content, mode); err != nil {
+		t.Fatal(err)
 	}
+	return path
+}
+
+// replace gives the program's name to another file.
+func (r *rig) replace(path string) {
+	r.Helper()
 	if err := os.Remove(r.path); err != nil {
 		r.Fatal(err)
 	}
-	if err := os.Symlink(another, r.path); err != nil {
+	if err := os.Symlink(path, r.path); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -33,24 +46,29 @@ func TestUpgradeInPause(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := supervised(t, 0, append(append([]string{"inherit store:a program ready die"}, pauses()...), "inherit program ready await")...)
-	r.await("pause=320ms")
-	r.replace(program, 0o700)
+	next := another(t, program, 0o700)
+	r := supervisedFor(t, supervise.Options{Pause: pause}, "inherit store:a program ready die", "inherit die", "inherit program ready await")
+	r.await("pause=2s")
+	r.replace(next)
 	r.signals <- syscall.SIGUSR2
 	r.await("the next worker is the new program")
 	r.until("program another")
 	r.signals <- syscall.SIGTERM
 	r.stops()
-	r.saw(strings.Split("kept ,program "+filepath.Base(self)+strings.Repeat(",kept a", 7)+",program another,stopped", ",")...)
+	r.saw(strings.Split("kept ,program "+filepath.Base(self)+strings.Repeat(",kept a", 2)+",program another,stopped", ",")...)
 }
 
 // TestRollBackInPause: when that one is no program, or dies as well, the old one is started again.
 func TestRollBackInPause(t *testing.T) {
-	for reason, mode := range map[string]os.FileMode{"cannot be started": 0o600, "died before it was ready": 0} {
-		r := supervised(t, 0, append(pauses(), "inherit die", "inherit program ready await")...)
-		r.await("pause=320ms")
-		if mode != 0 {
-			r.replace([]byte("nothing"), mode)
+	for reason, next := range map[string]string{"cannot be started": another(t, []byte("nothing"), 0o600), "died before it was ready": ""} {
+		lives := []string{"inherit die", "inherit program ready await"}
+		if next == "" {
+			lives = slices.Insert(lives, 0, lives[0])
+		}
+		r := supervisedFor(t, supervise.Options{Pause: pause}, lives...)
+		r.await("pause=2s")
+		if next != "" {
+			r.replace(next)
 		}
 		r.signals <- syscall.SIGUSR2
 		r.await("the new program " + reason)

@@ -22,7 +22,10 @@ type Options struct {
 	Limit int
 	// StopTime is how long everything may take from the first signal to stop to the end; 0: 30 seconds.
 	StopTime time.Duration
-	Log      *slog.Logger
+	// Pause is before a worker is started again that died before it was ready, at first: each is twice the one before, up to
+	// 5 seconds. 0: 10 milliseconds.
+	Pause time.Duration
+	Log   *slog.Logger
 	// Tell, when set, gets fields, NAME=value, for whoever has started the supervisor: READY and STATUS of sd_notify(3).
 	Tell func(fields ...string)
 }
@@ -45,7 +48,7 @@ type Supervisor struct {
 // window is the time that Options.Limit is about.
 const window = time.Minute
 
-// Pauses before a worker is started again that died before it was ready: each twice the one before.
+// Options.Pause, and what it grows to.
 const (
 	firstPause   = 10 * time.Millisecond
 	longestPause = 5 * time.Second
@@ -64,6 +67,9 @@ func New(o Options) *Supervisor {
 	}
 	if o.StopTime == 0 {
 		o.StopTime = stopTime
+	}
+	if o.Pause == 0 {
+		o.Pause = firstPause
 	}
 	return &Supervisor{o: o, store: newStore()}
 }
@@ -87,7 +93,7 @@ func (s *Supervisor) Run(signals <-chan os.Signal) (status int, err error) {
 		return 0, err
 	}
 	defer s.end()
-	s.pause = firstPause
+	s.pause = s.o.Pause
 	for {
 		s.attend(signals)
 		if s.over() {
@@ -248,7 +254,7 @@ func (s *Supervisor) restart() error {
 	if err != nil {
 		return err
 	}
-	s.worker, s.pause = p, min(max(2*s.pause, firstPause), longestPause)
+	s.worker, s.pause = p, min(max(2*s.pause, s.o.Pause), longestPause)
 	if s.stopping() {
 		s.worker.signal(syscall.SIGTERM)
 	}
