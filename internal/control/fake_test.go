@@ -302,7 +302,7 @@ func (r *rig) observeClient(t *testing.T) vublkv1.ObserveClient {
 // works fails the test when a new client gets no answer.
 func (r *rig) works(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := ttrpc.NewClient(r.dial(t))
 	defer func() { _ = c.Close() }()

@@ -28,7 +28,7 @@ func TestDowngrade(t *testing.T) {
 	r.begin()
 	ctx, cancel := patience()
 	defer cancel()
-	r.Settled(ctx)
+	r.settled()
 	if all := r.List(""); len(all) != 1 || all[0].State != Listening {
 		t.Errorf("served: %v", all)
 	}

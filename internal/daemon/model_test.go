@@ -34,7 +34,9 @@ type model struct {
 }
 
 // step calls a verb and demands what it must bring.
-func (m *model) step(ctx context.Context) error {
+func (m *model) step() error {
+	ctx, cancel := patience()
+	defer cancel()
 	switch n := m.rand.IntN(10); {
 	case n < 2:
 		_, err := m.r.Create(ctx, m.r.define(m.name, m.base), mib)
@@ -150,11 +152,9 @@ func TestModel(t *testing.T) {
 	for i, name := range odd {
 		models = append(models, &model{r: r, rand: rand.New(rand.NewPCG(seed, uint64(i))), name: name, base: fmt.Sprint(i)})
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
 	for range rounds {
 		var all, observers sync.WaitGroup
-		looking, stop := context.WithCancel(ctx)
+		looking, stop := context.WithCancel(t.Context())
 		observers.Go(func() {
 			if err := r.observe(looking); err != nil {
 				t.Error(err)
@@ -163,7 +163,7 @@ func TestModel(t *testing.T) {
 		for _, m := range models {
 			all.Go(func() {
 				for range steps {
-					if err := m.step(ctx); err != nil {
+					if err := m.step(); err != nil {
 						t.Error(err)
 						return
 					}

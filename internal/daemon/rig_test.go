@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -80,9 +81,21 @@ func (r *rig) again() {
 	r.t.Helper()
 	r.end()
 	r.begin()
+	r.settled()
+}
+
+// settled waits until no export is on its way, however long the machine needs for that: Settled has an end.
+func (r *rig) settled() {
+	r.t.Helper()
 	ctx, cancel := patience()
 	defer cancel()
 	r.Settled(ctx)
+	for slices.ContainsFunc(r.List(""), func(s Status) bool { return s.State == Created || s.State == WaitingForLock }) {
+		if ctx.Err() != nil {
+			r.t.Fatalf("%+v", r.List(""))
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (r *rig) stateDir() string { return filepath.Join(r.dir, "state") }

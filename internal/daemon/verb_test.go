@@ -221,7 +221,7 @@ func TestFailedIsReported(t *testing.T) {
 	r.begin()
 	events := r.Subscribe(nil)
 	defer events.Close()
-	r.Settled(ctx)
+	r.settled()
 	if st, err := r.Get("good"); err != nil || st.State != Listening {
 		t.Errorf("%+v, %v", st, err)
 	}
