@@ -79,11 +79,14 @@ const PromptMax = promptMax
 const MemGrain = memGrain
 
 // Move takes queue i to a worker as the balancer does, and tells whether it is there now.
-func (d *Device) Move(i, worker int) bool {
+func (d *Device) Move(i, worker int) bool { return d.MoveWithin(movePatience, i, worker) }
+
+// MoveWithin is Move with another patience for what is in flight.
+func (d *Device) MoveWithin(patience time.Duration, i, worker int) bool {
 	d.mu.Lock()
 	q := d.queue(i)
 	d.mu.Unlock()
-	return q != nil && d.pool.move(q, d.pool.workers[worker])
+	return q != nil && d.pool.move(q, d.pool.workers[worker], patience)
 }
 
 // Moving tells whether queue i is on its way: it fetches nothing.
@@ -117,7 +120,7 @@ func (p *Pool) WorkersQueues() (queues, devices []int) {
 // MaxRetries is how often an operation is tried again.
 const MaxRetries = maxRetries
 
-// MovePatience is how long a move waits for what is in flight.
+// MovePatience is how long a move of the balancer's waits for what is in flight.
 const MovePatience = movePatience
 
 // LoadOf describes a worker to ChooseMove: its load, and how many requests each of its queues has completed.

@@ -16,21 +16,22 @@ import (
 //
 // No kick is lost: nobody reads the eventfd, and the new worker looks at the ring when the queue comes.
 
-// movePatience is how long the requests in flight may take. Meanwhile the driver's new ones wait, so not long.
+// movePatience is the balancer's: the driver's new requests wait meanwhile, so not long.
 const movePatience = 50 * time.Millisecond
 
-// move takes q to another worker. It returns false when it stays where it is. Any goroutine may call it that is no worker.
-func (p *Pool) move(q *queue, to *worker) bool {
+// move takes q to another worker, when its requests in flight end within the patience. It returns false when it stays where
+// it is. Any goroutine may call it that is no worker.
+func (p *Pool) move(q *queue, to *worker, patience time.Duration) bool {
 	to.do(func() {}) // a worker that does not answer must not get a queue, and must not be waited for with the mutex
 	empty := make(chan struct{})
 	if !q.dev.beginMove(q, to, empty) {
 		return false
 	}
-	patience := time.NewTimer(movePatience)
-	defer patience.Stop()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	select {
 	case <-empty:
-	case <-patience.C:
+	case <-timer.C:
 	}
 	return q.dev.endMove(q, to)
 }
