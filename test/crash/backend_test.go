@@ -13,8 +13,9 @@ import (
 	"github.com/vublk/vublk/virtio"
 )
 
-// comeBackTime is how long a back-end may take to be there.
-const comeBackTime = 20 * time.Second
+// comeBackTime is how long a back-end may take to be there, or to go, when a slow disk keeps it. That requests are not kept as
+// long the loaders demand (limit).
+const comeBackTime = 2 * time.Minute
 
 // backend is a program that serves, is killed, and comes back.
 type backend interface {
@@ -86,7 +87,7 @@ func (b *restarted) attach(f *vhostusertest.Frontend, queues int) error {
 type terminated struct{ restarted }
 
 func (b *terminated) kill() error {
-	err := b.stop()
+	err := b.process.StopWithin(comeBackTime)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGTERM {

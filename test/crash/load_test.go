@@ -93,7 +93,7 @@ func (w *loader) run() error {
 // overdue counts the requests that should have ended long ago.
 func (w *loader) overdue() (n int) {
 	for i, f := range w.slots {
-		if w.queue.Flying(i) && time.Since(f.begun) > w.life.limit*3/4 {
+		if w.queue.Flying(i) && w.life.age(f.begun) > w.life.limit*3/4 {
 			n++
 		}
 	}
@@ -103,10 +103,10 @@ func (w *loader) overdue() (n int) {
 // settle looks at how long requests have waited, and takes note of a kill: what completes from now on was done by the
 // successor, because nothing that the dead one had completed is left on the ring.
 func (w *loader) settle() error {
-	now := time.Now()
 	for i := range w.slots {
-		if age := now.Sub(w.slots[i].begun); w.queue.Flying(i) && age > w.life.limit {
-			return errors.Wrapf(errStuck, "%v, made %v ago, with %d in flight", w.queue.Request(i), age, w.queue.Ring().Outstanding())
+		begun := w.slots[i].begun
+		if w.queue.Flying(i) && w.life.age(begun) > w.life.limit {
+			return errors.Wrapf(errStuck, "%v, made %v ago, with %d in flight", w.queue.Request(i), time.Since(begun), w.queue.Ring().Outstanding())
 		}
 	}
 	if epoch := w.life.epoch.Load(); epoch != w.epoch {

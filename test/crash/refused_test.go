@@ -127,16 +127,21 @@ func (l *life) goesOn(b *upgraded, program string, worker int) (err error) {
 	return l.progress()
 }
 
-// progress waits for more completions than what may be in flight.
+// progress waits for more completions than what may be in flight. A slow disk may take its time for them, but not stand still.
 func (l *life) progress() error {
 	const enough = 100
-	before := l.requests.Load()
-	for deadline := time.Now().Add(limit); l.requests.Load() < before+enough; time.Sleep(time.Millisecond) {
+	begin, before := time.Now(), l.requests.Load()
+	for seen, at := before, begin; seen < before+enough; time.Sleep(time.Millisecond) {
+		if n := l.requests.Load(); n != seen {
+			seen, at = n, time.Now()
+		}
 		switch {
 		case l.broken.Load():
 			return errors.New("the guest has found something wrong")
-		case time.Now().After(deadline):
+		case time.Since(at) > limit:
 			return errors.New("the disk stands still")
+		case time.Since(begin) > comeBackTime:
+			return errors.Errorf("%d requests only in %v", seen-before, comeBackTime)
 		}
 	}
 	return nil

@@ -99,16 +99,19 @@ func (b *Backend) PID() int { return b.cmd.Process.Pid }
 func (b *Backend) Log() string { return readLog(b.log) }
 
 // Stop sends SIGTERM and demands exit status 0 in time and a log without a panic. Called again it does nothing.
-func (b *Backend) Stop() error {
+func (b *Backend) Stop() error { return b.StopWithin(stopTime) }
+
+// StopWithin is Stop for a back-end that has to wait for a disk.
+func (b *Backend) StopWithin(limit time.Duration) error {
 	if b.Running() {
 		if err := b.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			return errors.Wrap(err, "SIGTERM")
 		}
 		select {
 		case <-b.exited:
-		case <-time.After(stopTime):
+		case <-time.After(limit):
 			b.Kill()
-			return errors.Errorf("back-end does not end within %v of SIGTERM", stopTime)
+			return errors.Errorf("back-end does not end within %v of SIGTERM", limit)
 		}
 	}
 	if b.exitErr != nil {
