@@ -21,12 +21,13 @@ import (
 	"github.com/vublk/vublk/virtio/virtiotest"
 )
 
+// What two writers have in flight is tens of milliseconds of copying: a worker stays busy although we are woken late.
 const (
-	writerDepth = 4
-	writerSize  = 256 << 10
+	writerDepth = 128
+	writerSize  = 4 * mib
 )
 
-// writer keeps a few large writes in flight and sleeps while it waits: nearly all the work is the back-end's copying.
+// writer keeps large writes in flight and sleeps while it waits: nearly all the work is the back-end's copying.
 type writer struct {
 	driver  *virtiotest.Driver
 	request virtiotest.Request
@@ -141,7 +142,7 @@ func serveStores(t *testing.T, n int) (*guest.Backend, []*writer) {
 	var sockets []string
 	for i := range n {
 		sockets = append(sockets, filepath.Join(dir, fmt.Sprintf("e%d", i)))
-		argv = append(argv, "--export=store=mem:1MiB,socket-path="+sockets[i])
+		argv = append(argv, fmt.Sprintf("--export=store=mem:%d,socket-path=%s", writerSize, sockets[i]))
 	}
 	b, err := guest.StartBackend(filepath.Join(dir, "log"), sockets, argv...)
 	if err != nil {
@@ -157,7 +158,7 @@ func serveStores(t *testing.T, n int) (*guest.Backend, []*writer) {
 	})
 	var writers []*writer
 	for _, socket := range sockets {
-		f, err := vhostusertest.Connect(socket, vhostusertest.Options{})
+		f, err := vhostusertest.Connect(socket, vhostusertest.Options{QueueSize: 4 * writerDepth})
 		if err != nil {
 			t.Fatal(err)
 		}
