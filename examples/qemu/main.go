@@ -71,7 +71,11 @@ func (m *machine) run(ctx context.Context, socket string) (err error) {
 		return err
 	}
 	defer func() { _ = watching.Close() }() // which ends watch
-	go watch(ctx, vublkv1.NewObserveClient(watching), m.name)
+	events, err := subscribe(ctx, vublkv1.NewObserveClient(watching), m.name)
+	if err != nil {
+		return err
+	}
+	go watch(events, m.name)
 
 	exports := vublkv1.NewExportsClient(rpc)
 	disk, err := m.create(ctx, exports)
@@ -115,15 +119,33 @@ func (m *machine) create(ctx context.Context, exports vublkv1.ExportsService) (*
 	}
 }
 
-// watch tells what happens to the disk.
-func watch(ctx context.Context, observe vublkv1.ObserveClient, name string) {
+// subscribe returns when the daemon has said that events come from now on: none that happens later is missed.
+func subscribe(ctx context.Context, observe vublkv1.ObserveClient, name string) (vublkv1.Observe_EventsClient, error) {
 	events, err := observe.Events(ctx, &vublkv1.EventsRequest{Names: []string{name}})
-	for err == nil {
-		var e *vublkv1.Event
-		if e, err = events.Recv(); err == nil {
-			_, _ = fmt.Fprintf(os.Stderr, "%s: %s\n", name, e.GetMessage())
-		}
+	if err != nil {
+		return nil, errors.Wrap(err, "watch the export")
 	}
+	begin, err := events.Recv()
+	if err != nil {
+		return nil, errors.Wrap(err, "watch the export")
+	}
+	tell(name, begin)
+	return events, nil
+}
+
+// watch tells what happens to the disk.
+func watch(events vublkv1.Observe_EventsClient, name string) {
+	for {
+		e, err := events.Recv()
+		if err != nil {
+			return // the connection is closed
+		}
+		tell(name, e)
+	}
+}
+
+func tell(name string, e *vublkv1.Event) {
+	_, _ = fmt.Fprintf(os.Stderr, "%s: %s\n", name, e.GetMessage())
 }
 
 // start runs QEMU until the machine ends. Its memory must be shareable: vublk does the guest's I/O straight into it.
