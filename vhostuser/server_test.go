@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vublk/vublk/vhostuser"
+	ut "github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
 func TestListen(t *testing.T) {
@@ -39,22 +40,11 @@ func TestListen(t *testing.T) {
 	}
 }
 
-// stale leaves a socket behind as a killed process does.
-func stale(t *testing.T, path string) {
-	t.Helper()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.SetUnlinkOnClose(false)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestListenReplacesAStaleSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
-	stale(t, path)
+	if err := ut.StaleSocket(path); err != nil {
+		t.Fatal(err)
+	}
 	l, err := vhostuser.Listen(path)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +61,9 @@ func TestListenReplacesAStaleSocket(t *testing.T) {
 func TestListenersRaceForAStaleSocket(t *testing.T) {
 	for range 20 {
 		path := filepath.Join(t.TempDir(), "sock")
-		stale(t, path)
+		if err := ut.StaleSocket(path); err != nil {
+			t.Fatal(err)
+		}
 		var wg sync.WaitGroup
 		won := make(chan *vhostuser.Listener, 8)
 		for range cap(won) {

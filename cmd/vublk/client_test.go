@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vublk/vublk/internal/cli/clitest"
+	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
 // host is a daemon that runs, and commands that speak to it.
@@ -230,12 +231,9 @@ func TestClientMistakes(t *testing.T) {
 func TestNoDaemon(t *testing.T) {
 	dir := t.TempDir()
 	stale := filepath.Join(dir, "stale")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale})
-	if err != nil {
+	if err := vhostusertest.StaleSocket(stale); err != nil {
 		t.Fatal(err)
 	}
-	l.SetUnlinkOnClose(false)
-	_ = l.Close()
 	for _, socket := range []string{filepath.Join(dir, "none"), stale} {
 		for _, args := range []string{"export list", "export show vm", "export delete vm", "stats", "stats --watch=1s", "events", "top", "top --once"} {
 			status, stdout, stderr := clitest.Run(t, clitest.Options{Env: []string{daemonVariable + "=" + socket}}, strings.Fields(args)...)
@@ -245,7 +243,8 @@ func TestNoDaemon(t *testing.T) {
 			wantAll(t, stderr, "no daemon listens at "+socket, "vublk daemon", "--daemon=SOCKET", daemonVariable)
 		}
 	}
-	if l, err = net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "mute")}); err != nil {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "mute")})
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()

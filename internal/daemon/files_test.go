@@ -2,13 +2,14 @@ package daemon
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/pkg/errors"
 	"golang.org/x/sys/unix"
+
+	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
 // TestFullStateDirectory fills the file system: what is refused has changed nothing, and there is room to delete.
@@ -96,22 +97,11 @@ func TestNoSocketIsLeft(t *testing.T) {
 		if err := os.Remove(r.path(base + ".raw")); err != nil {
 			t.Fatal(err)
 		}
-		stale(t, r.path(base+".sock"))
+		r.must(vhostusertest.StaleSocket(r.path(base + ".sock")))
 		r.begin()
 		r.must(end("vm" + base))
 		if _, err := os.Stat(r.path(base + ".sock")); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%d: the socket is left: %v", i, err)
 		}
 	}
-}
-
-// stale leaves the file of a socket on which nobody listens.
-func stale(t *testing.T, path string) {
-	t.Helper()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.SetUnlinkOnClose(false)
-	_ = l.Close()
 }

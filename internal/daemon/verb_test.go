@@ -352,7 +352,7 @@ func TestKilledWhileDeleting(t *testing.T) {
 	r := newRig(t)
 	def := r.create("vm", "a").Definition
 	r.end()
-	stale(t, def.Socket.Path)
+	r.must(vhostusertest.StaleSocket(def.Socket.Path))
 	raw, err := json.Marshal(&def)
 	r.must(err)
 	r.state, err = statedir.Open(r.stateDir(), 0)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vublk/vublk/internal/export"
 	"github.com/vublk/vublk/vhostuser"
+	"github.com/vublk/vublk/vhostuser/vhostusertest"
 )
 
 // TestHealth: a worker that does not answer makes the process ill, and one goroutine waits for it, whoever asks.
@@ -158,12 +159,9 @@ func TestClientsThatHang(t *testing.T) {
 // TestUnixSocket: for this user only, in the place of a dead one's and not of a living one's, and gone in the end.
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "metrics.sock")
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
+	if err := vhostusertest.StaleSocket(path); err != nil {
 		t.Fatal(err)
 	}
-	dead.SetUnlinkOnClose(false)
-	_ = dead.Close()
 	t.Run("served", func(t *testing.T) {
 		l, err := Listen(path)
 		if err != nil {
