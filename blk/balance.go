@@ -88,7 +88,7 @@ func (b *balancer) look() {
 	case !found:
 	case !again:
 		b.from = m.from
-	case b.pool.move(m.queue, m.to, movePatience):
+	case b.pool.move(m.queue, m.to, time.After(movePatience)):
 		m.queue.dev.opt.Log.Debug("queue moved to a worker that has less to do",
 			"queue", m.queue.index, "worker", m.to.id, "from", m.from.id, "gain", m.gain)
 	}

@@ -79,10 +79,12 @@ const PromptMax = promptMax
 const MemGrain = memGrain
 
 // Move takes queue i to a worker as the balancer does, and tells whether it is there now.
-func (d *Device) Move(i, worker int) bool { return d.MoveWithin(movePatience, i, worker) }
+func (d *Device) Move(i, worker int) bool {
+	return d.MoveUntil(time.After(movePatience), i, worker)
+}
 
-// MoveWithin is Move with another patience for what is in flight.
-func (d *Device) MoveWithin(patience time.Duration, i, worker int) bool {
+// MoveUntil is Move with another patience for what is in flight.
+func (d *Device) MoveUntil(patience <-chan time.Time, i, worker int) bool {
 	d.mu.Lock()
 	q := d.queue(i)
 	d.mu.Unlock()

@@ -19,19 +19,17 @@ import (
 // movePatience is the balancer's: the driver's new requests wait meanwhile, so not long.
 const movePatience = 50 * time.Millisecond
 
-// move takes q to another worker, when its requests in flight end within the patience. It returns false when it stays where
-// it is. Any goroutine may call it that is no worker.
-func (p *Pool) move(q *queue, to *worker, patience time.Duration) bool {
+// move takes q to another worker, when its requests in flight end before the patience does. It returns false when it stays
+// where it is. Any goroutine may call it that is no worker.
+func (p *Pool) move(q *queue, to *worker, patience <-chan time.Time) bool {
 	to.do(func() {}) // a worker that does not answer must not get a queue, and must not be waited for with the mutex
 	empty := make(chan struct{})
 	if !q.dev.beginMove(q, to, empty) {
 		return false
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case <-empty:
-	case <-timer.C:
+	case <-patience:
 	}
 	return q.dev.endMove(q, to)
 }

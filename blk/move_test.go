@@ -3,8 +3,6 @@ package blk_test
 import (
 	"math/rand/v2"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,142 +11,6 @@ import (
 	"github.com/vublk/vublk/blk"
 	"github.com/vublk/vublk/virtio"
 )
-
-// mover moves the queues of a device at random until it is stopped.
-type mover struct {
-	t               *testing.T
-	dev             *blk.Device
-	queues, workers int
-	stop            chan struct{}
-	ended           sync.WaitGroup
-	moved, stayed   atomic.Int64
-}
-
-func startMover(t *testing.T, dev *blk.Device, queues, workers int) *mover {
-	m := &mover{t: t, dev: dev, queues: queues, workers: workers, stop: make(chan struct{})}
-	m.ended.Go(func() {
-		for {
-			select {
-			case <-m.stop:
-				return
-			default:
-			}
-			if dev.Move(rand.IntN(queues), rand.IntN(workers)) {
-				m.moved.Add(1)
-			} else {
-				m.stayed.Add(1)
-			}
-		}
-	})
-	return m
-}
-
-func (m *mover) end() {
-	close(m.stop)
-	m.ended.Wait()
-}
-
-// wantMoves ends it, and fails the test when it has not moved queues n times.
-func (m *mover) wantMoves(n int64) {
-	m.t.Helper()
-	m.end()
-	m.t.Logf("%d moves, %d times it stayed", m.moved.Load(), m.stayed.Load())
-	if m.moved.Load() < n {
-		m.t.Error("the queues have hardly moved")
-	}
-}
-
-// controls does to a device what sessions and operators do to it, at random, until it is stopped.
-type controls struct {
-	r     *rig
-	stop  chan struct{}
-	ended sync.WaitGroup
-	done  map[string]int
-}
-
-func startControls(r *rig, queues int) *controls {
-	c := &controls{r: r, stop: make(chan struct{}), done: map[string]int{}}
-	c.ended.Go(func() {
-		for {
-			select {
-			case <-c.stop:
-				return
-			case <-time.After(time.Duration(rand.IntN(2000)) * time.Microsecond): // the load must come on, too
-			}
-			name, f := c.pick(rand.IntN(queues))
-			f()
-			c.done[name]++
-		}
-	})
-	return c
-}
-
-func (c *controls) pick(q int) (string, func()) {
-	r := c.r
-	switch rand.IntN(9) {
-	case 0:
-		return "memory", func() {
-			next, err := r.mem.Table()
-			if err != nil {
-				r.t.Error(err)
-				return
-			}
-			if err := r.dev.SetMemory(next); err != nil {
-				r.t.Error(err)
-			}
-			r.table.Release()
-			r.table = next
-		}
-	case 1:
-		return "restart", func() {
-			base, err := r.dev.StopQueue(q)
-			if err != nil {
-				r.t.Error(err)
-				return
-			}
-			r.startAt(q, base)
-		}
-	case 2:
-		return "held", func() {
-			r.dev.SetHeld(true)
-			r.dev.SetHeld(false)
-		}
-	case 3:
-		return "disabled", func() {
-			for _, on := range []bool{false, true} {
-				if err := r.dev.UpdateQueue(q, func(vq *virtio.Queue) { vq.SetEnabled(on) }); err != nil {
-					r.t.Error(err)
-				}
-			}
-		}
-	case 4:
-		return "features", func() {
-			if err := r.dev.SetFeatures(uint64(allFeatures &^ blk.FeatureConfigWCE)); err != nil {
-				r.t.Error(err)
-			}
-		}
-	case 5:
-		return "resize", func() {
-			if _, _, err := r.dev.Resize(false); err != nil {
-				r.t.Error(err)
-			}
-		}
-	case 6:
-		return "counters", func() { _, _ = r.dev.Completed(), r.dev.Stats() }
-	case 7:
-		return "pending", func() { _ = r.pool.Pending() }
-	}
-	return "flush", func() {
-		if err := r.dev.Flush(); err != nil {
-			r.t.Error(err)
-		}
-	}
-}
-
-func (c *controls) end() {
-	close(c.stop)
-	c.ended.Wait()
-}
 
 // TestModelMoves is TestModel with barriers, while the queues move between workers all the time and everything else happens
 // to the device that may happen to it. At the end everything has been answered once, counted once, and given back.
@@ -262,12 +124,16 @@ func TestHungDiskKeepsItsQueue(t *testing.T) {
 	r.addReads(0, 1, r.data)
 	eventually(t, "the read hangs", func() bool { return len(r.pool.Pending()) == 1 })
 
-	during := false
-	for deadline := time.Now().Add(waitLong); !during; {
-		if time.Now().After(deadline) {
-			t.Fatal("nobody controls the device while its queue moves")
-		}
-		moved := r.beginMove(1-home, blk.MovePatience)
+	begin := time.Now()
+	if m, d := r.dev.Move(0, 1-home), time.Since(begin); m || d < blk.MovePatience || r.dev.WorkerOf(0) != home {
+		t.Errorf("moved: %v, after %v, on worker %d, want %d", m, d, r.dev.WorkerOf(0), home)
+	}
+	r.addReads(0, 1, r.data+4096)
+	eventually(t, "it fetches again", func() bool { return len(r.pool.Pending()) == 2 })
+
+	begin = time.Now()
+	moved := r.beginMove(1-home, time.After(waitLong))
+	for range 5 {
 		next, err := r.mem.Table()
 		if err != nil {
 			t.Fatal(err)
@@ -278,39 +144,30 @@ func TestHungDiskKeepsItsQueue(t *testing.T) {
 		r.dev.SetHeld(true)
 		r.dev.SetHeld(false)
 		_ = r.dev.Stats()
-		during = r.dev.Moving(0) // a busy machine may keep us from all that for longer than the move lasts
-		if m := <-moved; m.moved || m.took < blk.MovePatience || r.dev.WorkerOf(0) != home {
-			t.Fatalf("moved: %v, after %v, on worker %d, want %d", m.moved, m.took, r.dev.WorkerOf(0), home)
-		}
 	}
-	r.addReads(0, 1, r.data+4096)
-	eventually(t, "it fetches again", func() bool { return len(r.pool.Pending()) == 2 })
+	if d := time.Since(begin); !r.dev.Moving(0) || d >= waitLong {
+		t.Errorf("moves still: %v, after %v", r.dev.Moving(0), d)
+	}
 	feed(1024)
-}
-
-// moveEnd is how a move of queue 0 ended.
-type moveEnd struct {
-	moved bool
-	took  time.Duration
+	if !<-moved {
+		t.Errorf("not moved after %v", time.Since(begin))
+	}
 }
 
 // beginMove has queue 0 leave its worker while a request of it hangs, and returns where the end of the move will be told.
-func (r *rig) beginMove(to int, patience time.Duration) <-chan moveEnd {
+func (r *rig) beginMove(to int, patience <-chan time.Time) <-chan bool {
 	r.t.Helper()
-	ended := make(chan moveEnd, 1)
+	moved := make(chan bool, 1)
 	for deadline := time.Now().Add(waitLong); ; {
-		go func() {
-			begin := time.Now()
-			moved := r.dev.MoveWithin(patience, 0, to)
-			ended <- moveEnd{moved, time.Since(begin)}
-		}()
-		for time.Now().Before(deadline) && len(ended) == 0 {
+		go func() { moved <- r.dev.MoveUntil(patience, 0, to) }()
+		for time.Now().Before(deadline) && len(moved) == 0 {
+			time.Sleep(time.Millisecond) // a move does not begin while somebody looks
 			if r.dev.Moving(0) {
-				return ended
+				return moved
 			}
 		}
 		select {
-		case <-ended: // it was over before it was seen, or had not begun because somebody asked
+		case <-moved: // it was over before it was seen, or had not begun because somebody asked
 		default:
 			r.t.Fatal("it never moves")
 		}
@@ -324,9 +181,8 @@ func TestMoveSeesWhatCameMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, patience := range map[string]time.Duration{"moved": waitLong, "given up": blk.MovePatience} {
+	for name, hangs := range map[string]bool{"moved": false, "given up": true} {
 		t.Run(name, func(t *testing.T) {
-			hangs := patience == blk.MovePatience
 			fd, feed := newHung(t)
 			r := newRig(t, fdDisk{fd: fd, size: mib}, rigOptions{pool: blk.PoolOptions{Workers: 2, Poll: poll}})
 			kick, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
@@ -337,13 +193,16 @@ func TestMoveSeesWhatCameMeanwhile(t *testing.T) {
 			r.addReads(0, 1, r.data)
 			eventually(t, "the read hangs", func() bool { return len(r.pool.Pending()) == 1 })
 			home := r.dev.WorkerOf(0)
+			patience := make(chan time.Time)
 			moved := r.beginMove(1-home, patience)
 			r.addReads(0, 1, r.data+4096)
-			if !hangs {
+			if hangs {
+				close(patience)
+			} else {
 				feed(512)
 			}
-			if m := <-moved; m.moved == hangs {
-				t.Errorf("moved: %v, after %v", m.moved, m.took)
+			if m := <-moved; m == hangs {
+				t.Errorf("moved: %v", m)
 			}
 			if hangs {
 				eventually(t, "it is fetched", func() bool { return len(r.pool.Pending()) == 2 })
@@ -366,7 +225,8 @@ func TestStopEndsAMove(t *testing.T) {
 	r := newRig(t, fdDisk{fd: fd, size: mib}, rigOptions{pool: blk.PoolOptions{Workers: 2}})
 	r.addReads(0, 1, r.data)
 	eventually(t, "the read hangs", func() bool { return len(r.pool.Pending()) == 1 })
-	moved := r.beginMove(1-r.dev.WorkerOf(0), waitLong)
+	begin := time.Now()
+	moved := r.beginMove(1-r.dev.WorkerOf(0), time.After(waitLong))
 	stopped := make(chan virtio.Base, 1)
 	go func() {
 		base, err := r.dev.StopQueue(0)
@@ -375,8 +235,8 @@ func TestStopEndsAMove(t *testing.T) {
 		}
 		stopped <- base
 	}()
-	if m := <-moved; m.moved || m.took >= waitLong || r.dev.Moving(0) {
-		t.Errorf("moved: %v, after %v; or it is on its way still", m.moved, m.took)
+	if m, d := <-moved, time.Since(begin); m || d >= waitLong || r.dev.Moving(0) {
+		t.Errorf("moved: %v, after %v; or it is on its way still", m, d)
 	}
 	feed(512)
 	base := <-stopped
