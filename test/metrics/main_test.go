@@ -18,7 +18,7 @@ import (
 // vublk is the program under test, patience what a machine with other work may need.
 var vublk string
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	leaktest.MainAfter(m, func() (err error) {
@@ -74,19 +74,31 @@ func start(t *testing.T, dir, address string, sockets, argv []string) *program {
 			if strings.Contains(address, "/") {
 				return (&net.Dialer{}).DialContext(ctx, "unix", address)
 			}
-			return (&net.Dialer{}).DialContext(ctx, "tcp", p.address())
+			tcp, err := p.told()
+			if err != nil {
+				return nil, err
+			}
+			return (&net.Dialer{}).DialContext(ctx, "tcp", tcp)
 		},
 	}}
 	return p
 }
 
-// address is where the program says that it tells metrics.
-func (p *program) address() string {
-	m := regexp.MustCompile(`msg="telling metrics" address=(\S+)`).FindStringSubmatch(p.Log())
-	if m == nil {
-		return ""
+// told is where the program says that it tells metrics. Its log is written beside what it does, so that may be still to come.
+func (p *program) told() (string, error) {
+	m, err := p.AwaitLog(regexp.MustCompile(`msg="telling metrics" address=(\S+)`), 1)
+	if err != nil {
+		return "", err
 	}
-	return m[1]
+	return m[1], nil
+}
+
+// address is told, which must be said.
+func (p *program) address() string {
+	p.t.Helper()
+	address, err := p.told()
+	must(p.t, err)
+	return address
 }
 
 // get returns the status and the text of a page; 0: nobody answers.
