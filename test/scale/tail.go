@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -15,7 +16,7 @@ const CollectEvery = 100 * time.Millisecond
 
 // Tail is what the garbage collector does to latencies. Again is the control: without collections, like Without.
 type Tail struct {
-	With, Without, Again *hdrhistogram.Histogram // nanoseconds, of all rounds
+	With, Without, Again []*hdrhistogram.Histogram // nanoseconds, of each round
 	Collections          uint64
 }
 
@@ -29,7 +30,7 @@ func MeasureTail(ctx context.Context, c bench.Config, watch string, rounds int) 
 	}
 	turns := []struct {
 		order string
-		all   **hdrhistogram.Histogram
+		all   *[]*hdrhistogram.Histogram
 	}{{"collect 0", &t.Without}, {"collect " + CollectEvery.String(), &t.With}, {"collect 0", &t.Again}}
 	for i := range rounds * len(turns) {
 		turn := turns[(i+i/len(turns))%len(turns)] // another one begins each round
@@ -40,21 +41,23 @@ func MeasureTail(ctx context.Context, c bench.Config, watch string, rounds int) 
 		if err != nil {
 			return t, err
 		}
-		if *turn.all == nil {
-			*turn.all = r.Histogram
-		} else {
-			(*turn.all).Merge(r.Histogram)
-		}
+		*turn.all = append(*turn.all, r.Histogram)
 	}
 	last, err := insight.Number(watch, "collect 0")
 	t.Collections = last - first
 	return t, err
 }
 
-// Ratio is how many times the value of a percentile (99.9) without collections, the larger of the two, the one with is.
+// Ratio is how many times the value of a percentile (99.9) without collections, the larger of the two, the one with is: the
+// median of the rounds, all of which collections would harm, and few of which the machine's other work.
 func (t *Tail) Ratio(percentile float64) float64 {
-	without := max(t.Without.ValueAtPercentile(percentile), t.Again.ValueAtPercentile(percentile), 1)
-	return float64(t.With.ValueAtPercentile(percentile)) / float64(without)
+	ratios := make([]float64, len(t.With))
+	for i, with := range t.With {
+		without := max(t.Without[i].ValueAtPercentile(percentile), t.Again[i].ValueAtPercentile(percentile), 1)
+		ratios[i] = float64(with.ValueAtPercentile(percentile)) / float64(without)
+	}
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
 }
 
 // Objects is what a back-end allocates while it serves.
