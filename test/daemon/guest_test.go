@@ -49,6 +49,8 @@ type guest struct {
 	size   int             // up to which the guest reads and writes
 	epoch  int64           // of the daemon that it is connected to
 
+	settling atomic.Bool // no new requests until all have ended
+
 	requests, resumes int
 
 	mu    sync.Mutex // for what others look at
@@ -204,13 +206,26 @@ func (g *guest) work(quit *atomic.Bool) error {
 	return nil
 }
 
+// settle waits until every request that was made has ended, with kills in between: none is lost.
+func (g *guest) settle() error {
+	for g.settling.Store(true); g.settling.Load() && !g.site.broken.Load(); {
+		time.Sleep(nap)
+	}
+	return nil
+}
+
 // issue fills some of the free slots.
 func (g *guest) issue() error {
+	settling, flying := g.settling.Load(), false
 	for i := range depth {
 		if g.queue.Flying(i) {
+			flying = true
 			if age := g.site.since(g.begun[i]); age > requestTime {
 				return errors.Errorf("export %q: %v has not ended %v after the last kill", g.name, g.queue.Request(i), age)
 			}
+			continue
+		}
+		if settling {
 			continue
 		}
 		r := g.next()
@@ -229,6 +244,9 @@ func (g *guest) issue() error {
 		if err := g.queue.Add(i, r); err != nil {
 			return err
 		}
+	}
+	if settling && !flying {
+		g.settling.Store(false)
 	}
 	return g.queue.Publish()
 }

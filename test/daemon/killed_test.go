@@ -23,7 +23,7 @@ func (g *guest) live(s stages, there *atomic.Int64) error {
 	steps := []struct {
 		kills int64
 		do    func() error
-	}{{s.change, g.grow}, {s.change, g.change}, {s.remove, g.remove}}
+	}{{s.change, g.grow}, {s.change, g.change}, {s.remove, g.settle}, {s.remove, g.remove}}
 	for _, step := range steps {
 		if err := g.meanwhile(func() error {
 			for (g.site.kills.Load() < step.kills || there.Load() < int64(len(g.site.guests))) && !g.site.broken.Load() {

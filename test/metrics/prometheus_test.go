@@ -125,8 +125,8 @@ func (p *prometheus) query(promql string) (float64, error) {
 	return strconv.ParseFloat(fmt.Sprint(answer.Data.Result[0].Value[1]), 64)
 }
 
-// awaitLoad waits until all of the load has been scraped, by a scrape that began after its end. What is asked then is asked of that scrape's time: when a later
-// one takes too long, there are no values of now.
+// awaitLoad waits until all of the load has been scraped, by a scrape that began after its end. What is asked then is asked of
+// that scrape's time: when a later one takes too long, there are no values of now.
 func (p *prometheus) awaitLoad(t *testing.T, ledgers ...*ledger) {
 	t.Helper()
 	end := float64(time.Now().UnixMilli()) / 1000
