@@ -32,7 +32,7 @@ func (d *Device) HasMail() bool { return d.homeWorker().inbox.ready() }
 func (p *Pool) Turns() int {
 	n := 0
 	for _, w := range p.workers {
-		w.do(func() { n += w.first })
+		w.do(func() { n += int(w.turns) })
 	}
 	return n
 }

@@ -52,7 +52,7 @@ type worker struct {
 
 	queues     []*queue // all that are placed here
 	hot        []*queue // looked at each turn
-	first      int      // index in hot, modulo its length, that a turn begins with
+	turns      uint64   // so many were begun
 	publishing []*queue // have done slots
 	kickless   []*queue // have no kick descriptor: looked at by the clock
 
@@ -215,9 +215,9 @@ func (w *worker) close() {
 // fetch takes requests out of the hot queues. It returns whether there are more.
 func (w *worker) fetch() bool {
 	more, idle := false, false
-	w.first++ // each turn another queue is the first to be offered what slots there are
+	first := w.firstQueue()
 	for i := range w.hot {
-		q := w.hot[(w.first+i)%len(w.hot)]
+		q := w.hot[(first%len(w.hot)+i)%len(w.hot)]
 		if !q.serving() {
 			continue
 		}
@@ -233,6 +233,16 @@ func (w *worker) fetch() bool {
 		return true
 	}
 	return more
+}
+
+// firstQueue counts the turn, and says which queue is offered first what slots there are: another one by chance. With each in
+// its order, a disk whose completions take as many turns as there are queues would give every slot to the same one.
+func (w *worker) firstQueue() int {
+	w.turns++
+	z := w.turns * 0x9e3779b97f4a7c15 // splitmix64 (Steele, Lea, Flood 2014)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return int((z ^ z>>31) >> 1)
 }
 
 func (w *worker) fetchQueue(q *queue) (more bool, err error) {
