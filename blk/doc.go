@@ -20,9 +20,9 @@
 // A Pool owns its workers, a Device its queues, from StartQueue on. Disks are the caller's. Device methods are called by one
 // goroutine, the session's, unless their comment says that any may. A Pool's may be called by any.
 //
-// A worker is one goroutine on its own OS thread, never the process's first. It alone touches its io_uring, its slots and its queues:
-// no mutex, no channel, no allocation and no log line per request. Control work reaches it as a closure (mailbox.go),
-// other workers as fixed-size messages (inbox.go): each device has a home worker that decides flushes and range locks
+// A worker is one goroutine on its own OS thread, never the process's first. It alone touches its io_uring, its slots and the
+// queues placed on it: no mutex, no channel, no allocation and no log line per request. Control work reaches it as a closure
+// (mailbox.go), other workers as fixed-size messages (inbox.go): each device has a home worker that decides flushes and range locks
 // for all. A queue whose worker has too much to do moves to another one when nothing of it is in flight (load.go,
 // balance.go, move.go). The capacity is an atomic that any goroutine may change (resize.go). A FuncDisk's calls run on
 // goroutines of their own (func.go).

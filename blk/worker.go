@@ -217,7 +217,7 @@ func (w *worker) fetch() bool {
 	more, idle := false, false
 	first := w.firstQueue()
 	for i := range w.hot {
-		q := w.hot[(first%len(w.hot)+i)%len(w.hot)]
+		q := w.hot[(first+i)%len(w.hot)]
 		if !q.serving() {
 			continue
 		}
@@ -242,7 +242,7 @@ func (w *worker) firstQueue() int {
 	z := w.turns * 0x9e3779b97f4a7c15 // splitmix64 (Steele, Lea, Flood 2014)
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return int((z ^ z>>31) >> 1)
+	return int((z ^ z>>31) >> 2) // so that an index may be added
 }
 
 func (w *worker) fetchQueue(q *queue) (more bool, err error) {

@@ -22,7 +22,7 @@ This is how to get at an image for a backup, a repair or a copy.`
 func eachName(o *clientOptions, cmd *cobra.Command, names []string, do func(context.Context, *client, string) (string, error)) error {
 	return o.call(cmd.Context(), func(ctx context.Context, c *client) error {
 		var failed error
-		failures, done := 0, 0
+		failures := 0
 		for _, name := range names {
 			said, err := do(ctx, c, name)
 			switch {
@@ -36,15 +36,13 @@ func eachName(o *clientOptions, cmd *cobra.Command, names []string, do func(cont
 			if err != nil {
 				failures++
 				failed = err
-			} else {
-				done++
 			}
 			if ctx.Err() != nil || errors.Is(err, ttrpc.ErrClosed) {
 				break
 			}
 		}
 		if len(names) > 1 && failures > 0 && ctx.Err() == nil {
-			if done > 0 { // so it is not true that nothing was begun
+			if failures < len(names) { // so it is not true that nothing was begun
 				return errors.Errorf("%d of %d failed, as said above", failures, len(names))
 			}
 			return status.Errorf(status.Code(failed), "%d of %d failed, as said above", failures, len(names))
