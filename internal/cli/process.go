@@ -69,7 +69,7 @@ func (p *process) begin(o ProcessOptions) (end func()) {
 		o.Workers = runtime.NumCPU()
 	}
 	runtime.GOMAXPROCS(o.Workers + spareProcs)
-	p.rename()
+	rename()
 	insight.Begin()
 	// A guest's disk must not die of a log line that nobody reads.
 	signal.Ignore(syscall.SIGPIPE)
@@ -101,9 +101,9 @@ func (p *process) begin(o ProcessOptions) (end func()) {
 	}
 }
 
-// rename calls the process what its program is called. A supervisor runs a descriptor (/proc/self/fd/11), and the kernel takes the
+// rename calls this process what its program is called. A supervisor runs a descriptor (/proc/self/fd/11), and the kernel takes the
 // name of a process, for ps, pgrep and the OOM killer's line, from there (execve(2), proc_pid_comm(5)). Without /proc it stays.
-func (p *process) rename() {
+func rename() {
 	_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)
 }
 
