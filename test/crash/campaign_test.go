@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	limit     = 10 * time.Second // for a request, see life.age
+	limit     = 10 * time.Second // for a request, see driver.Turn
 	lifeKills = 20               // of one guest
 	longKills = 2000             // by SIGKILL, of a long run
 )

@@ -42,10 +42,10 @@ type life struct {
 	loaders []*loader
 
 	pausing  atomic.Bool
-	broken   atomic.Bool               // something is wrong: all give up
-	epoch    atomic.Int64              // kills
-	turned   atomic.Pointer[time.Time] // when the last kill began, or was done, or the back-end was back
-	answered atomic.Int64              // the epoch of the last completion
+	broken   atomic.Bool  // something is wrong: all give up
+	epoch    atomic.Int64 // kills
+	turned   driver.Turn  // when the last kill began, or was done, or the back-end was back
+	answered atomic.Int64 // the epoch of the last completion
 	first    chan time.Time
 	gaps     gaps
 	caught   atomic.Int64 // requests that were in flight at kills
@@ -75,7 +75,7 @@ func (p plan) lead(t *testing.T, run func(*life) error) (*life, error) {
 		plan: p, r: rand.New(rand.NewPCG(p.seed, 1<<32)), image: filepath.Join(dir, "disk.raw"),
 		ledger: driver.NewLedger(p.queues * ownSectors), first: make(chan time.Time, 1),
 	}
-	l.mark()
+	l.turned.Mark()
 	if err := os.WriteFile(l.image, make([]byte, l.ledger.Sectors()*driver.SectorSize), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func (l *life) killOnce() error {
 			break
 		}
 	}
-	l.mark()
+	l.turned.Mark()
 	for {
 		select {
 		case at := <-l.first:
@@ -235,8 +235,8 @@ func (l *life) attach() (again bool, err error) {
 
 // kill kills the back-end. What completes when the loaders have noticed was not done by the one that is dead.
 func (l *life) kill() error {
-	l.mark()
-	defer l.mark()
+	l.turned.Mark()
+	defer l.turned.Mark()
 	if err := l.back.kill(); err != nil {
 		return err
 	}
@@ -252,18 +252,6 @@ func (l *life) kill() error {
 		}
 	}
 	return nil
-}
-
-// mark takes note of a turn in the back-end's life.
-func (l *life) mark() {
-	now := time.Now()
-	l.turned.Store(&now)
-}
-
-// age is how long the back-end has had for a request. A kill begins it anew: a FLUSH that is in flight each time is done
-// again each time, by a process that must be there first.
-func (l *life) age(begun time.Time) time.Duration {
-	return min(time.Since(begun), time.Since(*l.turned.Load()))
 }
 
 // served notes a completion by the back-end that came after so many kills.

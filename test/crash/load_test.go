@@ -93,7 +93,7 @@ func (w *loader) run() error {
 // overdue counts the requests that should have ended long ago.
 func (w *loader) overdue() (n int) {
 	for i, f := range w.slots {
-		if w.queue.Flying(i) && w.life.age(f.begun) > w.life.limit*3/4 {
+		if w.queue.Flying(i) && w.life.turned.Since(f.begun) > w.life.limit*3/4 {
 			n++
 		}
 	}
@@ -105,7 +105,7 @@ func (w *loader) overdue() (n int) {
 func (w *loader) settle() error {
 	for i := range w.slots {
 		begun := w.slots[i].begun
-		if w.queue.Flying(i) && w.life.age(begun) > w.life.limit {
+		if w.queue.Flying(i) && w.life.turned.Since(begun) > w.life.limit {
 			return errors.Wrapf(errStuck, "%v, made %v ago, with %d in flight", w.queue.Request(i), time.Since(begun), w.queue.Ring().Outstanding())
 		}
 	}

@@ -140,7 +140,7 @@ func (g *guest) attach() error {
 			}
 			return nil
 		}
-		if g.site.since(begin) > comeBackTime {
+		if g.site.killed.Since(begin) > comeBackTime {
 			return errors.Wrapf(err, "export %q", g.name)
 		}
 	}
@@ -158,7 +158,7 @@ func (g *guest) come(quit *atomic.Bool) error {
 			return nil
 		case quit.Load() || g.site.broken.Load():
 			return nil
-		case g.site.since(begin) > comeBackTime:
+		case g.site.killed.Since(begin) > comeBackTime:
 			return errors.Wrapf(err, "export %q after a kill", g.name)
 		}
 	}
@@ -220,7 +220,7 @@ func (g *guest) issue() error {
 	for i := range depth {
 		if g.queue.Flying(i) {
 			flying = true
-			if age := g.site.since(g.begun[i]); age > requestTime {
+			if age := g.site.killed.Since(g.begun[i]); age > requestTime {
 				return errors.Errorf("export %q: %v has not ended %v after the last kill", g.name, g.queue.Request(i), age)
 			}
 			continue

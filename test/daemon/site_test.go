@@ -15,6 +15,7 @@ import (
 	"github.com/pkg/errors"
 
 	vublkv1 "github.com/vublk/vublk/api/v1"
+	"github.com/vublk/vublk/test/driver"
 	e2e "github.com/vublk/vublk/test/e2e/guest"
 )
 
@@ -32,8 +33,8 @@ type site struct {
 	guests     []*guest
 	epoch      atomic.Int64 // kills after which guests must connect again
 	kills      atomic.Int64
-	killed     atomic.Pointer[time.Time] // the last time, or when all began
-	broken     atomic.Bool               // something is wrong: all give up
+	killed     driver.Turn // the last time, or when all began
+	broken     atomic.Bool // something is wrong: all give up
 	missed     time.Duration
 }
 
@@ -52,7 +53,7 @@ func newSite(t *testing.T, guests int, args ...string) *site {
 			lab.vublk, "daemon", "--state-dir=" + filepath.Join(dir, "state"), "--listen=" + filepath.Join(dir, "control.sock"), "--workers=2", "--log-level=warn",
 		}, args...),
 	}
-	s.mark()
+	s.killed.Mark()
 	for i := range guests {
 		s.guests = append(s.guests, newGuest(s, i))
 	}
@@ -96,8 +97,8 @@ func (s *site) supervise() {
 // kill ends the daemon as nothing else does, and has another one.
 func (s *site) kill() error {
 	s.kills.Add(1)
-	s.mark()
-	defer s.mark() // a process may be long in dying
+	s.killed.Mark()
+	defer s.killed.Mark() // a process may be long in dying
 	if s.supervised {
 		if err := e2e.KillProcess(s.worker); err != nil {
 			return err
@@ -113,17 +114,6 @@ func (s *site) kill() error {
 	}
 	s.epoch.Add(1)
 	return nil
-}
-
-// mark takes note of the time of a kill.
-func (s *site) mark() {
-	now := time.Now()
-	s.killed.Store(&now)
-}
-
-// since is how long the daemon has had for what began at t: a kill begins it anew.
-func (s *site) since(t time.Time) time.Duration {
-	return min(time.Since(t), time.Since(*s.killed.Load()))
 }
 
 // harry kills n times, at moments by chance, and looks at the definitions after each.

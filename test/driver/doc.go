@@ -10,6 +10,8 @@
 //
 //	promise: sector n holds at least write k, because a FLUSH that began after k's completion was answered OK
 //
+// A Turn (turn.go) tells how long a back-end has had for a request, kills apart.
+//
 // A Queue belongs to one goroutine. A Ledger may be used by any number, as long as no two writes of a sector are in flight
 // at the same time.
 //
